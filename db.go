@@ -1,0 +1,344 @@
+package inmem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/recovery"
+	"inmem/run"
+	"inmem/shard"
+	"inmem/ttl"
+	"inmem/vfs"
+	"inmem/wal"
+)
+
+// DB is an open store.
+type DB struct {
+	dir    string
+	opts   Options
+	limits op.Limits
+
+	store  *recovery.Store
+	health *shard.Health
+	shards []*shard.Shard
+	ttl    *ttl.Actor
+	events *announcer
+
+	closed    atomic.Bool
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens the store in dir, creating it where there is none, and recovers
+// it: when Open returns, all runs are as their last durable commits left them,
+// and Recovery says what was found.
+//
+// Errors: ErrInvalidOption; ErrNotDirectory; ErrLocked, a *LockedError that
+// names who has the store open; *ShardCountError; *CorruptError where stored
+// data is damaged, which changes nothing on disk; *UnsupportedError;
+// ErrDiskFull; and what the operating system says.
+func Open(dir string, options *Options) (*DB, error) {
+	opts, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{
+		dir: dir, opts: opts,
+		limits: op.Limits{MaxKey: opts.MaxKeySize, MaxValue: opts.MaxValueSize, MaxCommit: opts.MaxCommitSize},
+		events: newAnnouncer(opts.Logger, opts.OnEvent),
+	}
+	db.health = shard.NewHealth(func(cause error) { db.events.tell(Poisoned{cause}) })
+	if err := db.open(); err != nil {
+		db.events.close()
+		return nil, fmt.Errorf("inmem: opening %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+func (db *DB) open() (err error) {
+	db.store, err = recovery.Open(recovery.Config{
+		FS: db.opts.FS, Dir: db.dir, Shards: db.opts.Shards, DefaultShards: autoShards(),
+		Holder: holder(), Wall: db.opts.Now, Health: db.health,
+		Log: func(shard, shards int) wal.Options {
+			return wal.Options{
+				SegmentSize: db.opts.SegmentSize,
+				Interval:    db.opts.BatchInterval,
+				Commits:     max(1, db.opts.BatchCommits/shards),
+				ZeroAhead:   db.opts.Durability == Strict,
+				OnSegment: func(path string, first uint64, sealed bool) {
+					db.events.tell(Segment{Shard: shard, Path: path, First: first, Sealed: sealed})
+				},
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	db.events.tell(Recovered{db.store.Report})
+	db.ttl = ttl.New(ttl.Config{
+		Now: db.store.Clock.Now,
+		Send: func(ctx context.Context, id run.ID, due []ttl.Due) error {
+			return db.place(id).Expire(ctx, id, due)
+		},
+		OnPanic: db.health.Poison,
+	})
+	for _, cfg := range db.store.Shards {
+		cfg.Durability = db.opts.Durability
+		cfg.CheckpointBytes = db.opts.CheckpointBytes
+		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
+		cfg.OnCheckpoint = func(done shard.CheckpointDone) { db.events.tell(CheckpointDone(done)) }
+		db.shards = append(db.shards, shard.New(cfg))
+	}
+	db.ttl.Start()
+	return nil
+}
+
+// holder is what others are told who find the store locked.
+func holder() string {
+	return fmt.Sprintf("process %d (%s)", os.Getpid(), filepath.Base(os.Args[0]))
+}
+
+// place returns the shard that owns a run.
+func (db *DB) place(id run.ID) *shard.Shard { return db.shards[shard.Place(id, len(db.shards))] }
+
+// Close refuses new calls, finishes those that were accepted, syncs and seals
+// the logs, and unlocks the directory, whatever fails on the way. It may be
+// called again, from anywhere, and then returns what the first call returned:
+// nil, or what kept the store from ending well.
+func (db *DB) Close() error {
+	db.closeOnce.Do(func() {
+		db.closed.Store(true)
+		db.closeErr = db.close()
+	})
+	return db.closeErr
+}
+
+func (db *DB) close() error {
+	db.ttl.Stop()
+	last := make([]uint64, len(db.shards))
+	errs := make([]error, len(db.shards))
+	var all sync.WaitGroup
+	for i, s := range db.shards {
+		all.Go(func() { last[i], errs[i] = s.Close() })
+	}
+	all.Wait()
+	err := errors.Join(errs...)
+	if err == nil && db.health.Err() == nil {
+		// From now on a log that ends earlier than this is known to be damaged.
+		err = db.store.Manifest.Update(func(m *checkpoint.Manifest) {
+			m.Time = max(m.Time, db.store.Clock.Now())
+			for i := range m.Shards {
+				m.Shards[i].Synced = last[i]
+			}
+		})
+	}
+	err = errors.Join(err, db.store.Lock.Close())
+	db.events.close()
+	return err
+}
+
+// check returns why the store takes no calls, if it does not.
+func (db *DB) check() error {
+	if db.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// DataDir returns the directory the store was opened with.
+func (db *DB) DataDir() string { return db.dir }
+
+// Durability returns the mode of commits that do not ask for another.
+func (db *DB) Durability() Durability { return db.opts.Durability }
+
+// Recovery returns what Open found and did. It does not change.
+func (db *DB) Recovery() *RecoveryReport { return db.store.Report }
+
+// Flush returns once everything acknowledged before is synced to the device.
+func (db *DB) Flush(ctx context.Context) error {
+	return db.each(func(s *shard.Shard) error { return s.Flush(ctx) })
+}
+
+// Checkpoint writes images of the runs that changed since the last checkpoint,
+// so that the next Open has less to replay. It happens by itself too: see
+// Options.CheckpointBytes.
+func (db *DB) Checkpoint(ctx context.Context) error {
+	return db.each(func(s *shard.Shard) error { return s.Checkpoint(ctx) })
+}
+
+// each calls fn for all shards at once.
+func (db *DB) each(fn func(*shard.Shard) error) error {
+	if err := db.check(); err != nil {
+		return err
+	}
+	errs := make([]error, len(db.shards))
+	var all sync.WaitGroup
+	for i, s := range db.shards {
+		all.Go(func() { errs[i] = fn(s) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Metrics are a store's figures.
+type Metrics struct {
+	Shards    []ShardMetrics
+	Deadlines int // keys that are waiting to expire
+	Recovery  *RecoveryReport
+}
+
+// Metrics returns the store's figures as of now.
+func (db *DB) Metrics() Metrics {
+	m := Metrics{Deadlines: db.ttl.Pending(), Recovery: db.store.Report}
+	for _, s := range db.shards {
+		m.Shards = append(m.Shards, s.Metrics())
+	}
+	return m
+}
+
+// BeginRun begins a run and returns its handle. A meta without an ID gets a
+// new one; one with an ID is refused with ErrRunExists where the ID is taken,
+// and with ErrRunDeleted where it belonged to a run that was deleted. What is
+// wrong with meta is a *run.MetaError.
+func (db *DB) BeginRun(ctx context.Context, meta run.Meta) (*Run, error) {
+	if meta.ID.IsZero() {
+		id, err := run.NewID()
+		if err != nil {
+			return nil, err
+		}
+		meta.ID = id
+	}
+	return db.begin(ctx, &run.Info{Meta: meta})
+}
+
+// Space returns the space of a namespace: a run that belongs to no single
+// execution and never ends, such as an agent's long-term memory. It is made at
+// first use.
+func (db *DB) Space(ctx context.Context, ns run.Namespace) (*Run, error) {
+	info := &run.Info{Meta: run.Meta{ID: ns.SpaceID(), Namespace: ns}, Space: true}
+	if r, err := db.Run(info.ID); err == nil {
+		return r, nil
+	}
+	return db.begin(ctx, info)
+}
+
+func (db *DB) begin(ctx context.Context, info *run.Info) (*Run, error) {
+	if err := db.check(); err != nil {
+		return nil, err
+	}
+	if err := info.Validate(); err != nil {
+		return nil, err
+	}
+	s := db.place(info.ID)
+	h, err := s.Begin(ctx, info.Clone(), op.Default)
+	if err != nil {
+		return nil, err
+	}
+	return &Run{db: db, shard: s, handle: h}, nil
+}
+
+// Run returns the handle of a run that exists, whatever its status, or
+// ErrRunNotFound.
+func (db *DB) Run(id run.ID) (*Run, error) {
+	if err := db.check(); err != nil {
+		return nil, err
+	}
+	s := db.place(id)
+	h, err := s.Find(id)
+	if err != nil {
+		return nil, err
+	}
+	return &Run{db: db, shard: s, handle: h}, nil
+}
+
+// DeleteRun deletes a run with everything in it. Commits that come later,
+// through whatever handle, get ErrRunDeleted, and its ID is never used again.
+// A space may be deleted as well; its namespace has none from then on.
+func (db *DB) DeleteRun(ctx context.Context, id run.ID) error {
+	if err := db.check(); err != nil {
+		return err
+	}
+	return db.place(id).Drop(ctx, id, op.Default)
+}
+
+// Runs returns the runs that the filter chooses, ordered by creation, as of
+// the moment the loop begins. It loads nothing of what is in them. The infos
+// belong to the caller. The loop ends after an error.
+func (db *DB) Runs(ctx context.Context, filter run.Filter) iter.Seq2[*run.Info, error] {
+	return func(yield func(*run.Info, error) bool) {
+		if err := db.check(); err != nil {
+			yield(nil, err)
+			return
+		}
+		left := filter.Limit
+		for info := range db.merged(&filter) {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			r, err := db.Run(info.ID)
+			if errors.Is(err, ErrRunNotFound) {
+				continue // deleted since the loop began
+			}
+			if err == nil {
+				info, err = r.Info()
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+			if left--; left == 0 {
+				return
+			}
+		}
+	}
+}
+
+// merged merges what the shards' indexes choose into one order.
+func (db *DB) merged(filter *run.Filter) iter.Seq[*run.Info] {
+	return func(yield func(*run.Info) bool) {
+		type source struct {
+			next func() (*run.Info, bool)
+			info *run.Info
+		}
+		var sources []source
+		for _, s := range db.shards {
+			index := s.Runs()
+			next, stop := iter.Pull(func(yield func(*run.Info) bool) { index.Scan(filter, yield) })
+			defer stop()
+			if info, ok := next(); ok {
+				sources = append(sources, source{next, info})
+			}
+		}
+		for len(sources) > 0 {
+			first := 0
+			for i := range sources {
+				if run.Before(sources[i].info, sources[first].info) != filter.Reverse {
+					first = i
+				}
+			}
+			if !yield(sources[first].info) {
+				return
+			}
+			info, ok := sources[first].next()
+			if ok {
+				sources[first].info = info
+				continue
+			}
+			sources = append(sources[:first], sources[first+1:]...)
+		}
+	}
+}
+
+// Check reads a whole store that nobody has open, verifies every checksum, and
+// compares a replay of the log with the checkpoint. It changes nothing. What
+// is wrong is in the result; an error means that nothing could be checked:
+// ErrNoStore, ErrLocked, or what the operating system says.
+func Check(dir string) (*Checked, error) { return recovery.Check(vfs.OS, dir) }

@@ -1,0 +1,39 @@
+// Package inmem is an embedded, durable, in-memory state engine for AI agents.
+//
+// A program opens a directory and has, inside its own process, a database
+// whose unit is the run: one execution of an agent. A run's keys change
+// atomically, survive a crash, and its history is kept.
+//
+//	db, err := inmem.Open("data", nil)
+//	r, err := db.BeginRun(ctx, run.Meta{Namespace: ns})
+//	_, err = r.KV().Put(ctx, "plan", plan)
+//	err = r.End(ctx, run.Completed)
+//
+// # How it works
+//
+// A store is N shards. Each is one goroutine that owns its runs and its own
+// write-ahead log; a run lives in one shard for ever. Writes are messages to
+// the shard, which carries out many at once: validate and apply, append to the
+// log, sync as the durability mode says, publish new immutable snapshots,
+// answer. Reads load the run's newest snapshot and never wait for anything.
+//
+// # What is promised
+//
+// Nothing is acknowledged, or visible to a reader, before it is as durable as
+// its mode promises: see Strict, Batched and Async. After a crash Open
+// restores for each run a prefix of its commits that holds every one that was
+// acknowledged as durable. Damage in stored data is an error, never a wrong
+// value. docs/guarantees.md has it all, with the tests that prove it.
+//
+// # Errors
+//
+// Sentinels are for errors.Is: ErrNotFound, ErrClosed and so on. Types are for
+// errors.As where there is data: *CorruptError, *VersionError, *SizeError,
+// *LockedError, *ShardCountError, *UnsupportedError, and run.TransitionError,
+// run.StatusError, run.MetaError.
+//
+// A context that ends before a shard accepted the call: nothing happened.
+// After that the error wraps ctx.Err() and the outcome is unknown.
+//
+// Everything in DB and Run may be used by any number of goroutines.
+package inmem

@@ -1,0 +1,49 @@
+package kv
+
+import (
+	"time"
+
+	"inmem/op"
+)
+
+// WriteOption changes how one write is done.
+type WriteOption struct {
+	ttl        time.Duration
+	hasTTL     bool
+	durability op.Durability
+}
+
+// TTL lets the value expire this long after its commit, by the store's clock,
+// rounded up to a millisecond. It must be positive: op.ErrInvalidTTL otherwise.
+func TTL(d time.Duration) WriteOption { return WriteOption{ttl: d, hasTTL: true} }
+
+// Durability lets this commit be acknowledged by another mode than the
+// store's. A commit never gets less than those that go to the log with it.
+func Durability(d op.Durability) WriteOption { return WriteOption{durability: d} }
+
+func gather(opts []WriteOption) (o WriteOption, err error) {
+	for _, next := range opts {
+		if next.hasTTL {
+			if next.ttl <= 0 {
+				return o, op.ErrInvalidTTL
+			}
+			o.ttl = next.ttl
+		}
+		if next.durability != op.Default {
+			o.durability = next.durability
+		}
+	}
+	return o, nil
+}
+
+// ListOption changes what a listing returns.
+type ListOption struct {
+	reverse bool
+	limit   int
+}
+
+// Reverse lists from the last key to the first.
+func Reverse() ListOption { return ListOption{reverse: true} }
+
+// Limit ends the listing after n items; n <= 0 means no limit.
+func Limit(n int) ListOption { return ListOption{limit: n} }

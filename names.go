@@ -1,0 +1,90 @@
+package inmem
+
+import (
+	"inmem/op"
+	"inmem/recovery"
+	"inmem/run"
+	"inmem/shard"
+	"inmem/vfs"
+)
+
+// Durability says when a commit is acknowledged.
+type Durability = op.Durability
+
+// The durability modes.
+const (
+	// Strict: acknowledged = synced to the device. Commits at the same time
+	// share one sync.
+	Strict = op.Strict
+	// Batched, the default: acknowledged = handed to the operating system. A
+	// killed process loses nothing; a power cut at most the commits of the
+	// last Options.BatchInterval, and at most Options.BatchCommits of them.
+	Batched = op.Batched
+	// Async: acknowledged = applied in memory, written and synced in the
+	// background within Options.BatchInterval. A killed process may lose that.
+	Async = op.Async
+)
+
+// The sentinels, for errors.Is.
+var (
+	ErrNotFound      = op.ErrNotFound      // no such key, or it is past its deadline
+	ErrClosed        = op.ErrClosed        // the store was closed
+	ErrLocked        = vfs.ErrLocked       // another opener has the store; see LockedError
+	ErrPoisoned      = op.ErrPoisoned      // a write, sync or rename failed; wraps the cause; reopen
+	ErrDiskFull      = op.ErrDiskFull      // no space; nothing was changed, reads go on
+	ErrWrongVersion  = op.ErrWrongVersion  // see VersionError
+	ErrKeyEmpty      = op.ErrKeyEmpty      // keys have at least one byte
+	ErrKeyTooLarge   = op.ErrKeyTooLarge   // see SizeError
+	ErrValueTooLarge = op.ErrValueTooLarge // see SizeError
+	ErrBatchTooLarge = op.ErrBatchTooLarge // see SizeError
+	ErrInvalidTTL    = op.ErrInvalidTTL    // a time to live that is not positive
+	ErrInvalidOption = op.ErrInvalidOption // an option out of its bounds
+	ErrCorrupt       = op.ErrCorrupt       // stored data is damaged; see CorruptError
+	ErrUnsupported   = op.ErrUnsupported   // a newer format; see UnsupportedError
+	ErrNotDirectory  = op.ErrNotDirectory  // the path is a file
+	ErrShardCount    = op.ErrShardCount    // see ShardCountError
+	ErrNoStore       = op.ErrNoStore       // Check found no store
+
+	ErrRunNotFound  = run.ErrNotFound   // no such run, or it was deleted
+	ErrRunDeleted   = run.ErrDeleted    // the ID belonged to a deleted run; also ErrRunNotFound
+	ErrRunExists    = run.ErrExists     // BeginRun with an ID that is taken
+	ErrRunNotActive = run.ErrNotActive  // a write to a run that is paused or has ended
+	ErrRunEnded     = run.ErrEnded      // it has ended for good; also ErrRunNotActive
+	ErrTransition   = run.ErrTransition // a change of status that the lifecycle does not have
+	ErrSpace        = run.ErrSpace      // a space neither ends nor changes its status
+)
+
+// The error types, for errors.As.
+type (
+	// SizeError says which limit a key, value or batch exceeds.
+	SizeError = op.SizeError
+	// VersionError says what version a key had instead of the expected one.
+	VersionError = op.VersionError
+	// CorruptError says where stored data is damaged.
+	CorruptError = op.CorruptError
+	// UnsupportedError says which file has a format this program does not know.
+	UnsupportedError = op.UnsupportedError
+	// ShardCountError says how many shards the store was created with.
+	ShardCountError = op.ShardCountError
+	// LockedError says who has the store open.
+	LockedError = vfs.LockedError
+)
+
+// Commit is an atomic set of operations on one run, as History gives it.
+type Commit = op.Commit
+
+// Op is one operation of a Commit: an effect, as it was logged.
+type Op = op.Op
+
+// Digest is a 128-bit fingerprint of a run's state. Equal states give equal
+// digests; it is no security feature.
+type Digest = op.Digest
+
+// RecoveryReport says what Open found and did.
+type RecoveryReport = recovery.Report
+
+// ShardMetrics are one shard's figures.
+type ShardMetrics = shard.Metrics
+
+// Checked is what Check found.
+type Checked = recovery.Checked

@@ -1,0 +1,51 @@
+package op
+
+import "context"
+
+// Range selects keys of one tag: From <= key < To, in byte order. An empty To
+// has no upper bound. Reverse walks from the end. Limit 0 means no limit.
+type Range struct {
+	From, To string
+	Reverse  bool
+	Limit    int
+}
+
+// Prefix returns the range of all keys that begin with p.
+func Prefix(p string) Range { return Range{From: p, To: prefixEnd(p)} }
+
+// prefixEnd returns the smallest string greater than every string with prefix
+// p, or "" where there is none (p is empty or all 0xFF).
+func prefixEnd(p string) string {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] != 0xFF {
+			return p[:i] + string([]byte{p[i] + 1})
+		}
+	}
+	return ""
+}
+
+// View is an immutable state of a run: one version, whole. Values it hands out
+// belong to the store and must not be changed.
+type View interface {
+	// Version is the run's version this view shows.
+	Version() uint64
+	// Get returns a live item: one that exists and is not past its deadline.
+	Get(tag Tag, key string) (Item, bool)
+	// Scan calls fn for each live item in the range, in order, until it returns false.
+	Scan(tag Tag, r Range, fn func(key string, it Item) bool)
+}
+
+// Run is what a face stands on: something that can be read at one version and
+// changed atomically. A run and a transaction both are one.
+type Run interface {
+	// Get returns a live item, or ErrNotFound. It is View and View.Get in one,
+	// for the path on which every nanosecond counts.
+	Get(tag Tag, key string) (Item, error)
+	// View returns the state to read from.
+	View() (View, error)
+	// Commit carries the request out, as one commit. When it returns, the
+	// request and all it refers to are the caller's again.
+	Commit(ctx context.Context, req *Request) (Result, error)
+	// Limits returns the sizes the store accepts.
+	Limits() Limits
+}

@@ -1,0 +1,122 @@
+package inmem
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/vfs"
+	"inmem/wal"
+)
+
+// Options says how a store is opened. The zero value, or nil, means the
+// defaults. Open copies it: later changes have no effect.
+type Options struct {
+	// Shards is the number of shards of a store that is created: 1 to 1,024;
+	// 0 = one for each processor, up to 8. A store keeps its number for ever:
+	// opening it with another one is a *ShardCountError; 0 takes what it has.
+	Shards int
+	// Durability is the mode of commits that do not ask for another; 0 = Batched.
+	Durability Durability
+	// BatchInterval is the longest that an acknowledged Batched or Async commit
+	// stays unsynced, apart from the time the sync itself takes; 0 = 100 ms,
+	// at least 1 ms.
+	BatchInterval time.Duration
+	// BatchCommits is the most acknowledged Batched commits that are unsynced
+	// at any time, in the whole store; 0 = 1,000.
+	BatchCommits int
+
+	// MaxKeySize bounds a key, in bytes; 0 = 64 KiB, at most 1 MiB.
+	MaxKeySize int
+	// MaxValueSize bounds a value, in bytes; 0 = 64 MiB, at most 512 MiB.
+	MaxValueSize int
+	// MaxCommitSize bounds one batch, in bytes; 0 = 128 MiB, at most 1 GiB, and
+	// not less than a key and a value.
+	MaxCommitSize int
+
+	// SegmentSize is the size, in bytes, at which a shard begins a new file of
+	// its log; 0 = 64 MiB, at least 4 KiB, at most 1 GiB.
+	SegmentSize int64
+	// CheckpointBytes is how much a shard's log grows, at least, before images
+	// of the changed runs are written, so that the next Open has less to
+	// replay; 0 = 64 MiB, negative = only when Checkpoint is called.
+	CheckpointBytes int64
+
+	// Now is the wall clock; nil = time.Now. The store's clock follows it but
+	// never runs backwards.
+	Now func() time.Time
+	// FS is the disk; nil = the operating system's.
+	FS vfs.FS
+	// Logger is told of recovery, checkpoints and failures; nil = nothing.
+	Logger *slog.Logger
+	// OnEvent is told of what happens in the background, in order, from a
+	// goroutine of its own; nil = nothing. It may call the store, but not Close.
+	OnEvent func(Event)
+}
+
+const (
+	maxKeyBound    = 1 << 20
+	maxValueBound  = 512 << 20
+	maxCommitBound = wal.MaxPayload - 1<<20 // room for what a commit adds
+	maxAutoShards  = 8
+)
+
+// withDefaults checks the options and fills in the defaults.
+func (o *Options) withDefaults() (Options, error) {
+	var out Options
+	if o != nil {
+		out = *o
+	}
+	setDefault(&out.Durability, Batched)
+	setDefault(&out.BatchInterval, 100*time.Millisecond)
+	setDefault(&out.BatchCommits, 1000)
+	setDefault(&out.MaxKeySize, 64<<10)
+	setDefault(&out.MaxValueSize, 64<<20)
+	setDefault(&out.MaxCommitSize, max(128<<20, out.MaxKeySize+out.MaxValueSize+op.OpSize(0, 0)))
+	setDefault(&out.SegmentSize, 64<<20)
+	setDefault(&out.CheckpointBytes, 64<<20)
+	if out.Now == nil {
+		out.Now = time.Now
+	}
+	if out.FS == nil {
+		out.FS = vfs.OS
+	}
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	return out, out.validate()
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o *Options) validate() error {
+	for _, bound := range []struct {
+		name            string
+		value, min, max int64
+	}{
+		{"Shards", int64(o.Shards), 0, checkpoint.MaxShards},
+		{"Durability", int64(o.Durability), int64(Strict), int64(Async)},
+		{"BatchInterval", int64(o.BatchInterval), int64(time.Millisecond), int64(24 * time.Hour)},
+		{"BatchCommits", int64(o.BatchCommits), 1, 1 << 30},
+		{"MaxKeySize", int64(o.MaxKeySize), 1, maxKeyBound},
+		{"MaxValueSize", int64(o.MaxValueSize), 1, maxValueBound},
+		{"MaxCommitSize", int64(o.MaxCommitSize), int64(o.MaxKeySize + o.MaxValueSize + op.OpSize(0, 0)), maxCommitBound},
+		{"SegmentSize", o.SegmentSize, 4 << 10, 1 << 30},
+	} {
+		if bound.value < bound.min || bound.value > bound.max {
+			return fmt.Errorf("%w: Options.%s is %d, not in %d … %d", ErrInvalidOption, bound.name, bound.value, bound.min, bound.max)
+		}
+	}
+	return nil
+}
+
+// autoShards is the default number of shards. docs/decisions has the figures.
+func autoShards() int { return min(runtime.GOMAXPROCS(0), maxAutoShards) }

@@ -1,0 +1,201 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/run"
+	"inmem/shard"
+	"inmem/vfs"
+	"inmem/wal"
+)
+
+// Checked is what Check found.
+type Checked struct {
+	Shards   []ShardChecked
+	Problems []error // everything that is not as it should be; empty = sound
+}
+
+// ShardChecked is a shard's part.
+type ShardChecked struct {
+	Runs, Keys int
+	Commits    uint64 // in the log
+	LogBytes   int64
+	Images     int   // in the checkpoint
+	TornBytes  int64 // of a write that a crash cut short: Open will cut it off
+	Compared   int   // runs whose image was compared with a replay of the log
+}
+
+// Check reads everything a store has, verifies every checksum, replays the
+// whole log and compares it with the checkpoint by digest. It changes nothing
+// and takes no lock; a store that is open is refused. An error means that
+// there is no store to check; what is wrong with the store is in Problems.
+func Check(fsys vfs.FS, dir string) (*Checked, error) {
+	holder, locked, err := fsys.Locked(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, err
+	}
+	if locked {
+		return nil, &vfs.LockedError{Name: filepath.Join(dir, lockName), Holder: holder}
+	}
+	out := &Checked{}
+	m, err := checkpoint.ReadManifest(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
+	}
+	if err != nil {
+		out.Problems = append(out.Problems, err)
+		return out, nil
+	}
+	out.Shards = make([]ShardChecked, len(m.Shards))
+	for i := range m.Shards {
+		c := checker{fsys: fsys, dir: Dir(dir, i), m: m, i: i, out: &out.Shards[i]}
+		if err := c.shard(); err != nil {
+			out.Problems = append(out.Problems, flatten(err)...)
+		}
+	}
+	return out, nil
+}
+
+// flatten takes a joined error apart.
+func flatten(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if e, ok := err.(interface{ Unwrap() []error }); ok {
+		joined = e
+	}
+	if joined == nil {
+		return []error{err}
+	}
+	var list []error
+	for _, e := range joined.Unwrap() {
+		list = append(list, flatten(e)...)
+	}
+	return list
+}
+
+type checker struct {
+	fsys vfs.FS
+	dir  string
+	m    *checkpoint.Manifest
+	i    int
+	out  *ShardChecked
+
+	index    *checkpoint.Index
+	replay   replayer
+	compared bool
+}
+
+func (c *checker) shard() error {
+	images := c.images()
+	c.replay.state = shard.NewState()
+	rec := c.m.Shards[c.i]
+	bounds := wal.Bounds{First: rec.First, Synced: max(rec.Synced, rec.Checkpoint)}
+	if rec.First > 1 {
+		// The beginning of the log is gone: replay from the checkpoint on.
+		bounds.After = rec.Checkpoint
+		c.compared = true
+		if err := c.load(); err != nil {
+			return errors.Join(images, err)
+		}
+	}
+	sc, err := wal.Verify(c.fsys, c.dir, identity(c.m, c.i), bounds, c.frame)
+	if err != nil {
+		return errors.Join(images, err)
+	}
+	c.out.Commits, c.out.LogBytes, c.out.TornBytes = sc.Frames, sc.Bytes, sc.Torn
+	c.out.Runs, c.out.Keys = c.replay.state.Len()
+	return errors.Join(images, c.compare())
+}
+
+// frame replays a frame, and compares when the replay has got to where the
+// checkpoint stands.
+func (c *checker) frame(f wal.Frame) error {
+	if f.Sequence > c.m.Shards[c.i].Checkpoint {
+		if err := c.compare(); err != nil {
+			return err
+		}
+	}
+	return c.replay.frame(f)
+}
+
+// images reads all images and verifies their digests.
+func (c *checker) images() (err error) {
+	sequence := c.m.Shards[c.i].Checkpoint
+	if sequence == 0 {
+		return nil
+	}
+	files := checkpoint.OpenFiles(c.fsys, c.dir, c.m.Store, uint32(c.i))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	x, err := files.Index(sequence)
+	if err != nil {
+		return err
+	}
+	c.index = x
+	c.out.Images = len(x.Entries)
+	for k := range x.Entries {
+		e := &x.Entries[k]
+		var digest op.Digester
+		if err := files.Image(e, func(key []byte, it op.Item) { digest.Add(string(key), it) }); err != nil {
+			return err
+		}
+		if digest.Sum(e.Version) != e.Digest {
+			return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset,
+				Reason: fmt.Sprintf("the image of run %v does not have the digest the index says", e.Run)}
+		}
+	}
+	return nil
+}
+
+// load brings the state to where the checkpoint stands.
+func (c *checker) load() (err error) {
+	if c.index == nil {
+		return errors.New("the log does not begin at its first commit, and there is no checkpoint")
+	}
+	files := checkpoint.OpenFiles(c.fsys, c.dir, c.m.Store, uint32(c.i))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	for k := range c.index.Entries {
+		if err := loadRun(files, &c.index.Entries[k], c.replay.state); err != nil {
+			return err
+		}
+	}
+	c.replay.state.Forget(c.index.Deleted)
+	return nil
+}
+
+// compare holds the replayed state against the checkpoint, once.
+func (c *checker) compare() error {
+	if c.compared || c.index == nil {
+		return nil
+	}
+	c.compared = true
+	name := checkpoint.Name(c.dir, c.index.Sequence)
+	runs, _ := c.replay.state.Len()
+	if runs != len(c.index.Entries) {
+		return &op.CorruptError{File: name, Reason: fmt.Sprintf("the checkpoint has %d runs, the log %d", len(c.index.Entries), runs)}
+	}
+	for k := range c.index.Entries {
+		e := &c.index.Entries[k]
+		if digest, ok := c.replay.state.Digest(e.Run); !ok || digest != e.Digest {
+			return &op.CorruptError{File: name, Offset: e.Location.Offset,
+				Reason: fmt.Sprintf("the image of run %v differs from a replay of the log", e.Run)}
+		}
+		c.out.Compared++
+	}
+	return nil
+}
+
+// inOrder sorts runs by creation.
+func inOrder(list []*run.Info) []*run.Info {
+	slices.SortFunc(list, func(a, b *run.Info) int {
+		if run.Before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	return list
+}

@@ -1,0 +1,176 @@
+package inmem
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"inmem/kv"
+	"inmem/op"
+	"inmem/run"
+	"inmem/shard"
+	"inmem/wal"
+)
+
+// Run is a handle of a run or of a space. It costs little, holds no lock, and
+// stays valid while the store is open; once the run is deleted, everything but
+// ID returns ErrRunNotFound.
+type Run struct {
+	db     *DB
+	shard  *shard.Shard
+	handle *shard.Handle
+}
+
+// ID returns the run's ID.
+func (r *Run) ID() run.ID { return r.handle.ID }
+
+// snapshot returns the newest published version of the run.
+func (r *Run) snapshot() (*shard.Snapshot, error) {
+	if err := r.db.check(); err != nil {
+		return nil, err
+	}
+	snap := r.handle.Load()
+	if snap == nil {
+		return nil, run.ErrDeleted
+	}
+	return snap, nil
+}
+
+// Info returns the run's metadata as of now; it belongs to the caller.
+func (r *Run) Info() (*run.Info, error) {
+	snap, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	info := snap.Info.Clone()
+	info.LastVersion = snap.Version
+	return info, nil
+}
+
+// Digest returns the fingerprint of the run's state, in O(run), and the
+// version it is of.
+func (r *Run) Digest() (digest Digest, version uint64, err error) {
+	snap, err := r.snapshot()
+	if err != nil {
+		return Digest{}, 0, err
+	}
+	return snap.Digest(), snap.Version, nil
+}
+
+// End ends the run with a status: run.Completed, run.Failed or run.Cancelled.
+// Others, and a run that cannot end so any more, are a *run.TransitionError.
+func (r *Run) End(ctx context.Context, status run.Status) error {
+	if !status.Ended() || status == run.Archived {
+		return &run.TransitionError{ID: r.ID(), From: run.Active, To: status}
+	}
+	return r.setStatus(ctx, status)
+}
+
+// Pause stops writes to an active run until Resume.
+func (r *Run) Pause(ctx context.Context) error { return r.setStatus(ctx, run.Paused) }
+
+// Resume makes a paused run active again.
+func (r *Run) Resume(ctx context.Context) error { return r.setStatus(ctx, run.Active) }
+
+// Archive puts a run away, ended or not. It is final.
+func (r *Run) Archive(ctx context.Context) error { return r.setStatus(ctx, run.Archived) }
+
+func (r *Run) setStatus(ctx context.Context, to run.Status) error {
+	if err := r.db.check(); err != nil {
+		return err
+	}
+	return r.shard.SetStatus(ctx, r.ID(), to, op.Default)
+}
+
+// KV returns the key-value face of the run.
+func (r *Run) KV() kv.Store { return kv.New((*face)(r)) }
+
+// errStop ends a reading of the log whose reader has seen enough.
+var errStop = errors.New("stop")
+
+// History returns the run's commits with from <= version, in order, as far as
+// they were acknowledged when the loop begins, read from the log: O(run), not
+// O(log). Each commit belongs to the caller. The loop ends after an error.
+func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
+	return func(yield func(*Commit, error) bool) {
+		err := r.history(ctx, from, func(c *Commit) bool { return yield(c, nil) })
+		if err != nil && !errors.Is(err, errStop) {
+			yield(nil, err)
+		}
+	}
+}
+
+func (r *Run) history(ctx context.Context, from uint64, yield func(*Commit) bool) error {
+	snap, err := r.snapshot()
+	if err != nil {
+		return err
+	}
+	log, err := r.shard.History(ctx)
+	if err != nil {
+		return err
+	}
+	return log.Stream(ctx, r.ID(), snap.FirstSeq, snap.LastSeq, func(f wal.Frame) error {
+		c, err := op.DecodeCommit(f.Payload)
+		if err != nil {
+			return err
+		}
+		if c.Version >= from && !yield(&c) {
+			return errStop
+		}
+		return nil
+	})
+}
+
+// face is a run as the faces see it.
+type face Run
+
+// Get implements op.Run.
+func (f *face) Get(tag op.Tag, key string) (op.Item, error) {
+	snap, err := (*Run)(f).snapshot()
+	if err != nil {
+		return op.Item{}, err
+	}
+	it, ok := snap.Get(tag, key)
+	// The clock is asked only where there is something to ask it about.
+	if !ok || it.Deadline != 0 && it.Expired(f.db.store.Clock.Now()) {
+		return op.Item{}, op.ErrNotFound
+	}
+	return it, nil
+}
+
+// View implements op.Run.
+func (f *face) View() (op.View, error) {
+	snap, err := (*Run)(f).snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &view{snap: snap, now: f.db.store.Clock.Now()}, nil
+}
+
+// Commit implements op.Run.
+func (f *face) Commit(ctx context.Context, req *op.Request) (op.Result, error) {
+	if err := f.db.check(); err != nil {
+		return op.Result{}, err
+	}
+	return f.shard.Commit(ctx, f.handle.ID, req)
+}
+
+// Limits implements op.Run.
+func (f *face) Limits() op.Limits { return f.db.limits }
+
+// view is a snapshot at a moment.
+type view struct {
+	snap *shard.Snapshot
+	now  int64
+}
+
+func (v *view) Version() uint64 { return v.snap.Version }
+
+func (v *view) Get(tag op.Tag, key string) (op.Item, bool) {
+	it, ok := v.snap.Get(tag, key)
+	return it, ok && !it.Expired(v.now)
+}
+
+func (v *view) Scan(tag op.Tag, r op.Range, fn func(key string, it op.Item) bool) {
+	v.snap.Scan(tag, r, v.now, fn)
+}

@@ -1,0 +1,198 @@
+package run
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// recordFormat leads every record, so that a later layout can be told apart.
+const recordFormat = 1
+
+// The flags of a record. Other bits are refused.
+const (
+	flagSpace  = 1 << 0
+	flagParent = 1 << 1 // a parent follows
+	flagsKnown = flagSpace | flagParent
+)
+
+// AppendRecord appends the stored form of i to dst: everything but ID and
+// LastVersion, which whoever stores the record knows.
+//
+//	format 1 = 1 | status 1 | flags 1 | parent 16 (with its flag only)
+//	created uvarint | ended uvarint | first version uvarint
+//	name | tenant | app | agent
+//	count of tags uvarint | count × (key | value)
+//
+// A text is its length (uvarint) and its bytes. Uvarints are those of
+// encoding/binary, in their shortest form. Tags are sorted by key, so that
+// equal infos give equal bytes. DecodeRecord reads the record back where
+// i.Validate finds nothing wrong, the status is valid and no time is negative.
+func (i *Info) AppendRecord(dst []byte) []byte {
+	var flags byte
+	if i.Space {
+		flags |= flagSpace
+	}
+	if !i.Parent.IsZero() {
+		flags |= flagParent
+	}
+	dst = append(dst, recordFormat, byte(i.Status), flags)
+	if flags&flagParent != 0 {
+		dst = append(dst, i.Parent[:]...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(i.Created))
+	dst = binary.AppendUvarint(dst, uint64(i.Ended))
+	dst = binary.AppendUvarint(dst, i.FirstVersion)
+	for _, s := range [...]string{i.Name, i.Namespace.Tenant, i.Namespace.App, i.Namespace.Agent} {
+		dst = appendText(dst, s)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(i.Tags)))
+	for _, k := range slices.Sorted(maps.Keys(i.Tags)) {
+		dst = appendText(dst, k)
+		dst = appendText(dst, i.Tags[k])
+	}
+	return dst
+}
+
+func appendText(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// DecodeRecord decodes the record of run id; LastVersion stays 0. The result
+// does not refer to b, and its size is bounded by that of b. A format of
+// another program is an ErrUnsupportedRecord; whatever AppendRecord would not
+// have written for valid metadata is an ErrInvalidRecord; the zero id is an
+// ErrInvalidID.
+func DecodeRecord(id ID, b []byte) (*Info, error) {
+	if id.IsZero() {
+		return nil, fmt.Errorf("%w: a record belongs to a run", ErrInvalidID)
+	}
+	d := decoder{b: b}
+	if format := d.byte(); d.err == nil && format != recordFormat {
+		return nil, fmt.Errorf("%w: format %d, this program reads %d: use a newer inmem", ErrUnsupportedRecord, format, recordFormat)
+	}
+	i := &Info{Meta: Meta{ID: id}, Status: d.status()}
+	d.flags(i)
+	i.Created = d.time()
+	i.Ended = d.time()
+	i.FirstVersion = d.uvarint()
+	i.Name = d.text()
+	i.Namespace.Tenant = d.text()
+	i.Namespace.App = d.text()
+	i.Namespace.Agent = d.text()
+	i.Tags = d.tags()
+	if len(d.b) != 0 {
+		d.fail("bytes after the last tag")
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	if err := i.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidRecord, err)
+	}
+	return i, nil
+}
+
+// decoder reads fields from b until the first error, which it keeps and which
+// leaves b empty.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrInvalidRecord, what)
+	}
+	d.b = nil
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.fail("a field is longer than the record")
+		return nil
+	}
+	f := d.b[:n]
+	d.b = d.b[n:]
+	return f
+}
+
+func (d *decoder) byte() byte {
+	if f := d.take(1); f != nil {
+		return f[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	// One number has one encoding, so that equal infos are equal bytes.
+	if n <= 0 || (n > 1 && d.b[n-1] == 0) {
+		d.fail("a number is not a shortest uvarint")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) time() int64 {
+	v := d.uvarint()
+	if v > math.MaxInt64 {
+		d.fail("a time is out of range")
+		return 0
+	}
+	return int64(v)
+}
+
+func (d *decoder) text() string { return string(d.take(d.uvarint())) }
+
+func (d *decoder) status() Status {
+	s := Status(d.byte())
+	if !s.Valid() {
+		d.fail(s.String())
+	}
+	return s
+}
+
+// flags reads the flags and what they announce.
+func (d *decoder) flags(i *Info) {
+	flags := d.byte()
+	if flags&^flagsKnown != 0 {
+		d.fail("unknown flags")
+		return
+	}
+	i.Space = flags&flagSpace != 0
+	if flags&flagParent == 0 {
+		return
+	}
+	copy(i.Parent[:], d.take(uint64(len(i.Parent))))
+	if i.Parent.IsZero() {
+		d.fail("the parent is zero")
+	}
+}
+
+// tags reads the tags; nil where there are none.
+func (d *decoder) tags() map[string]string {
+	count := d.uvarint()
+	if count > MaxTags {
+		d.fail("too many tags")
+	}
+	if count == 0 || d.err != nil {
+		return nil
+	}
+	tags := make(map[string]string)
+	last := "" // below every key: none is empty
+	for range count {
+		k, v := d.text(), d.text()
+		if k <= last {
+			d.fail("tag keys do not ascend")
+			return nil
+		}
+		tags[k] = v
+		last = k
+	}
+	return tags
+}

@@ -1,0 +1,196 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"inmem/actor"
+	"inmem/op"
+	"inmem/run"
+	"inmem/ttl"
+	"inmem/wal"
+)
+
+// command is one message to a shard, and the place for its answer.
+type command struct {
+	kind kind
+	id   run.ID
+	req  op.Request // request
+	info *run.Info  // begin
+	to   run.Status // setStatus
+	due  []ttl.Due  // expire
+
+	mode op.Durability
+
+	result  op.Result
+	handle  *Handle
+	history *wal.History
+	err     error
+	logged  bool          // the command made a commit
+	later   bool          // it is answered when the checkpoint it waits for ends
+	done    chan struct{} // one slot; nil = nobody waits
+
+	writes []op.Write // what req.Writes is made of, used again
+	bytes  []byte     // the values of writes, used again
+}
+
+type kind uint8
+
+const (
+	begin kind = iota + 1
+	request
+	setStatus
+	drop
+	expire
+	flush
+	history
+	image  // take a checkpoint
+	imaged // a checkpoint ended
+)
+
+var commands = sync.Pool{New: func() any { return &command{done: make(chan struct{}, 1)} }}
+
+// maxKeptBytes bounds the memory a command in the pool holds on to.
+const maxKeptBytes = 64 << 10
+
+func newCommand(k kind, id run.ID) *command {
+	c := commands.Get().(*command)
+	c.kind, c.id = k, id
+	return c
+}
+
+// release gives a command that was answered, or never accepted, back to the pool.
+func (c *command) release() {
+	clear(c.writes)
+	writes, bytes, done := c.writes[:0], c.bytes[:0], c.done
+	if cap(bytes) > maxKeptBytes || cap(writes) > 1024 {
+		writes, bytes = nil, nil
+	}
+	*c = command{writes: writes, bytes: bytes, done: done}
+	commands.Put(c)
+}
+
+// take copies the request into the command, so that the caller's slices are
+// the caller's again, whatever becomes of the call.
+func (c *command) take(req *op.Request) {
+	c.mode = req.Durability
+	c.writes = append(c.writes, req.Writes...)
+	size := 0
+	for i := range c.writes {
+		size += len(c.writes[i].Value)
+	}
+	if cap(c.bytes) < size {
+		c.bytes = make([]byte, 0, size)
+	}
+	for i := range c.writes {
+		start := len(c.bytes)
+		c.bytes = append(c.bytes, c.writes[i].Value...)
+		c.writes[i].Value = c.bytes[start:]
+	}
+	c.req.Writes = c.writes
+}
+
+// do sends a command and waits for its answer. It reports whether the command
+// may be released: not when the caller gave up waiting, because the owner
+// still has it then.
+func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
+	if err := s.health.Err(); err != nil {
+		return true, err
+	}
+	if err := s.mailbox.Send(ctx, c); err != nil {
+		if errors.Is(err, actor.ErrClosed) {
+			err = op.ErrClosed
+		}
+		return true, err
+	}
+	if ctx.Done() == nil {
+		<-c.done
+		return true, c.err
+	}
+	select {
+	case <-c.done:
+		return true, c.err
+	case <-ctx.Done():
+		return false, fmt.Errorf("inmem: the call was accepted, its outcome is unknown: %w", ctx.Err())
+	}
+}
+
+// Commit carries out a request on a run.
+func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
+	c := newCommand(request, id)
+	c.take(req)
+	mine, err := s.do(ctx, c)
+	if !mine {
+		return op.Result{}, err
+	}
+	res := c.result
+	c.release()
+	return res, err
+}
+
+// Begin makes a new run, or finds the space that info names.
+func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (*Handle, error) {
+	c := newCommand(begin, info.ID)
+	c.info, c.mode = info, mode
+	mine, err := s.do(ctx, c)
+	if !mine {
+		return nil, err
+	}
+	h := c.handle
+	c.release()
+	return h, err
+}
+
+// SetStatus changes the status of a run.
+func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, mode op.Durability) error {
+	c := newCommand(setStatus, id)
+	c.to, c.mode = to, mode
+	return s.simple(ctx, c)
+}
+
+// Drop deletes a run.
+func (s *Shard) Drop(ctx context.Context, id run.ID, mode op.Durability) error {
+	c := newCommand(drop, id)
+	c.mode = mode
+	return s.simple(ctx, c)
+}
+
+// Flush makes everything that was acknowledged so far durable.
+func (s *Shard) Flush(ctx context.Context) error {
+	c := newCommand(flush, run.ID{})
+	c.mode = op.Strict
+	return s.simple(ctx, c)
+}
+
+// Checkpoint writes images of the runs that changed since the last checkpoint.
+func (s *Shard) Checkpoint(ctx context.Context) error {
+	return s.simple(ctx, newCommand(image, run.ID{}))
+}
+
+func (s *Shard) simple(ctx context.Context, c *command) error {
+	mine, err := s.do(ctx, c)
+	if mine {
+		c.release()
+	}
+	return err
+}
+
+// History returns the log as it is now, for reading a run's commits from.
+func (s *Shard) History(ctx context.Context) (*wal.History, error) {
+	c := newCommand(history, run.ID{})
+	mine, err := s.do(ctx, c)
+	if !mine {
+		return nil, err
+	}
+	h := c.history
+	c.release()
+	return h, err
+}
+
+// Expire hands the shard keys whose deadline passed. It returns once the
+// message is accepted: nobody waits for what becomes of it.
+func (s *Shard) Expire(ctx context.Context, id run.ID, due []ttl.Due) error {
+	return s.mailbox.Send(ctx, &command{kind: expire, id: id, due: due})
+}

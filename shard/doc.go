@@ -1,0 +1,26 @@
+// Package shard owns runs: a goroutine, fed through a mailbox, that is the
+// only one to touch its runs' live state and to append to their log.
+//
+// state.go is the pure half: it decides what a request does and applies it,
+// with no clock, disk or goroutine. shard.go drives it, in this order for
+// each batch of commands: read the clock once; decide, append one frame for
+// each commit and apply it; write the batch; sync as the mode says; publish
+// the new snapshots; reply. checkpoint.go writes images beside it.
+//
+// Readers never meet the owner: they load a run's published Snapshot.
+//
+// Invariants: what is published is as durable as its mode promises and is
+// never taken back; commits become visible in the order of the log; after a
+// failed write or sync nothing is published or acknowledged any more.
+//
+// shard carries no compatibility promise; package inmem does.
+package shard
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"inmem/run"
+)
+
+// Place returns which of n shards a run belongs to.
+func Place(id run.ID, n int) int { return int(xxhash.Sum64(id[:]) % uint64(n)) }

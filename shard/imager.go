@@ -1,0 +1,258 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"inmem/actor"
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/run"
+	"inmem/vfs"
+)
+
+// imager takes a shard's checkpoints: the owner hands it snapshots, which
+// never change, and goes on while they are written.
+type imager struct {
+	shard *Shard
+	jobs  chan imageJob
+	actor *actor.Actor
+
+	// The owner's.
+	running bool
+	base    uint64     // bytes of the log when the last checkpoint was begun
+	next    uint64     // bytes it must grow before the next is considered
+	waiting []*command // those who asked for a checkpoint that has not begun …
+	served  []*command // … and for the one that is running
+
+	// The background's.
+	entries map[run.ID]*checkpoint.Entry
+	deleted []run.ID
+	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
+	last    uint64               // sequence of that checkpoint; 0 = none
+}
+
+// imageJob is what changed in a shard up to a sequence of its log.
+type imageJob struct {
+	sequence uint64
+	now      int64
+	changed  []*Snapshot
+	deleted  []run.ID
+}
+
+// CheckpointDone tells that a checkpoint counts from now on, or that it could
+// not be taken for lack of space.
+type CheckpointDone struct {
+	Shard    int
+	Sequence uint64 // the log up to here is covered
+	Runs     int    // whose images were written
+	Bytes    int64  // of the file
+	Err      error
+}
+
+func newImager(s *Shard) *imager {
+	im := &imager{
+		shard: s, jobs: make(chan imageJob, 1), next: uint64(max(s.cfg.CheckpointBytes, 0)),
+		entries: map[run.ID]*checkpoint.Entry{}, pending: map[run.ID]*Snapshot{},
+	}
+	if x := s.cfg.Index; x != nil {
+		for i := range x.Entries {
+			im.entries[x.Entries[i].Run] = &x.Entries[i]
+		}
+		im.deleted, im.last = x.Deleted, x.Sequence
+	}
+	return im
+}
+
+func (im *imager) start(name string) {
+	im.actor = actor.Go(name, func() {
+		for job := range im.jobs {
+			done := im.take(job)
+			if done.Err != nil && !errors.Is(done.Err, op.ErrDiskFull) {
+				im.shard.health.Poison(done.Err)
+			}
+			im.shard.cfg.OnCheckpoint(done)
+			// A closed mailbox means that nobody waits any more.
+			_ = im.shard.mailbox.Send(context.Background(), &command{kind: imaged, err: done.Err})
+		}
+	}, func(p *actor.PanicError) { im.shard.health.Poison(p) })
+}
+
+// stop waits for a running checkpoint. The owner must have ended.
+func (im *imager) stop() {
+	close(im.jobs)
+	im.actor.Wait()
+	im.answer(append(im.served, im.waiting...), op.ErrClosed)
+}
+
+func (im *imager) answer(list []*command, err error) {
+	for _, c := range list {
+		c.err = err
+		c.done <- struct{}{}
+	}
+}
+
+// finished is the owner's part when a checkpoint ended.
+func (im *imager) finished(c *command) {
+	im.running = false
+	im.answer(im.served, c.err)
+	im.served = nil
+	c.err = nil
+}
+
+// consider begins a checkpoint when somebody asked for one, or when the log
+// has grown by more than CheckpointBytes and by more than the state it would
+// write: so checkpoints never cost more writing than the log itself.
+func (im *imager) consider() {
+	s := im.shard
+	if im.running {
+		return
+	}
+	grown := s.log.Stats().Bytes - im.base
+	if len(im.waiting) == 0 {
+		if s.cfg.CheckpointBytes < 0 || grown < im.next {
+			return
+		}
+		if size := s.state.bytes(); grown < size {
+			im.next = size
+			return
+		}
+	}
+	job := imageJob{sequence: s.log.Next() - 1, now: s.cfg.Clock.Now(), deleted: s.state.newlyDeleted}
+	for _, r := range s.state.dirty {
+		r.dirty = false
+		if !r.dropped {
+			job.changed = append(job.changed, r.handle.snapshot.Load())
+		}
+	}
+	clear(s.state.dirty)
+	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
+	im.running = true
+	im.base, im.next = s.log.Stats().Bytes, uint64(max(s.cfg.CheckpointBytes, 0))
+	im.served, im.waiting = im.waiting, nil
+	im.jobs <- job // has room: one job at a time
+}
+
+// take writes one checkpoint. With op.ErrDiskFull the last one stands, and the
+// next will hold what this one could not.
+func (im *imager) take(job imageJob) (done CheckpointDone) {
+	done = CheckpointDone{Shard: im.shard.cfg.Number, Sequence: job.sequence}
+	for _, snap := range job.changed {
+		im.pending[snap.ID] = snap
+	}
+	for _, id := range job.deleted {
+		delete(im.pending, id)
+		delete(im.entries, id)
+	}
+	im.deleted = append(im.deleted, job.deleted...)
+	if job.sequence == im.last {
+		return done // nothing was logged since
+	}
+	done.Runs = len(im.pending)
+	done.Bytes, done.Err = im.write(job)
+	if vfs.IsNoSpace(done.Err) {
+		done.Err = errors.Join(op.ErrDiskFull, done.Err)
+	}
+	if done.Err == nil {
+		im.last = job.sequence
+		clear(im.pending)
+		im.shard.metrics.checkpoints.Add(1)
+	}
+	return done
+}
+
+func (im *imager) write(job imageJob) (size int64, err error) {
+	cfg := &im.shard.cfg
+	w, err := checkpoint.NewWriter(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number), job.sequence, job.now)
+	if err != nil {
+		return 0, err
+	}
+	next := maps.Clone(im.entries)
+	if err := im.images(w, next); err != nil {
+		return 0, errors.Join(err, w.Abort())
+	}
+	slices.SortFunc(im.deleted, run.ID.Compare)
+	if err := w.Finish(sorted(next), slices.Values(im.deleted)); err != nil {
+		return 0, errors.Join(err, w.Abort())
+	}
+	// The log must reach as far as the checkpoint does, or the next commits
+	// would leave a gap in it.
+	if err := im.shard.log.Sync(); err != nil {
+		return 0, err
+	}
+	err = cfg.Manifest.Update(func(m *checkpoint.Manifest) {
+		m.Time = max(m.Time, job.now)
+		m.Shards[cfg.Number].Checkpoint = job.sequence
+		m.Shards[cfg.Number].Synced = im.shard.log.Synced()
+	})
+	if err != nil {
+		return 0, err
+	}
+	im.entries = next
+	keep := map[uint64]bool{job.sequence: true}
+	for _, e := range next {
+		keep[e.Location.File] = true
+	}
+	return w.Size(), checkpoint.Clean(cfg.FS, cfg.Dir, keep)
+}
+
+// images writes the images of what changed; where more than half of the bytes
+// in older files would be dead, it writes all runs again, so that the older
+// files can go.
+func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry) error {
+	for id, snap := range im.pending {
+		e := &checkpoint.Entry{
+			Run: id, Version: snap.Version, Time: snap.Time,
+			FirstSeq: snap.FirstSeq, LastSeq: snap.LastSeq, Info: snap.Info.AppendRecord(nil),
+		}
+		if err := w.Image(e, snap.All()); err != nil {
+			return err
+		}
+		next[id] = e
+	}
+	cfg := &im.shard.cfg
+	files := checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
+	err := im.compact(w, next, files)
+	return errors.Join(err, files.Close())
+}
+
+func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry, files *checkpoint.Files) error {
+	live := map[uint64]int64{}
+	for _, e := range next {
+		live[e.Location.File] += e.Location.Length
+	}
+	delete(live, w.Sequence())
+	var rewrite = map[uint64]bool{}
+	for file, bytes := range live {
+		size, err := files.Size(file)
+		if err != nil {
+			return err
+		}
+		rewrite[file] = bytes < size/2
+	}
+	for id, e := range next {
+		if !rewrite[e.Location.File] {
+			continue
+		}
+		moved := *e
+		if err := w.Copy(&moved, files); err != nil {
+			return err
+		}
+		next[id] = &moved
+	}
+	return nil
+}
+
+// sorted yields the entries in order of the run.
+func sorted(entries map[run.ID]*checkpoint.Entry) func(func(*checkpoint.Entry) bool) {
+	ids := slices.SortedFunc(maps.Keys(entries), run.ID.Compare)
+	return func(yield func(*checkpoint.Entry) bool) {
+		for _, id := range ids {
+			if !yield(entries[id]) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package shard
+
+import "sync/atomic"
+
+// counters are written by the owner and read by anybody.
+type counters struct {
+	commits, batches, commands, largest atomic.Uint64
+	expired, checkpoints                atomic.Uint64
+	runs, keys                          atomic.Int64
+}
+
+// batch counts a batch of n commands, of which some made a commit.
+func (c *counters) batch(n, commits int) {
+	c.batches.Add(1)
+	c.commands.Add(uint64(n))
+	c.commits.Add(uint64(commits))
+	if uint64(n) > c.largest.Load() {
+		c.largest.Store(uint64(n))
+	}
+}
+
+func (c *counters) state(st *State) {
+	c.runs.Store(int64(len(st.runs)))
+	c.keys.Store(int64(st.keys))
+}
+
+// Metrics are a shard's figures: counts since the store was opened, but for
+// QueueDepth, Runs and Keys, which are as of now.
+type Metrics struct {
+	Commits      uint64 // logged
+	Batches      uint64 // one write of the log each
+	Commands     uint64 // in all batches: Commands / Batches is the mean batch
+	LargestBatch uint64 // commands
+	QueueDepth   int    // commands waiting in the mailbox
+	LogBytes     uint64 // handed to the operating system
+	LogSyncs     uint64
+	LogSegments  uint64 // begun
+	Runs         int64  // live, spaces included
+	Keys         int64  // live, of all tags
+	Expired      uint64 // keys removed because their deadline passed
+	Checkpoints  uint64
+}
+
+// Metrics returns the shard's figures.
+func (s *Shard) Metrics() Metrics {
+	log := s.log.Stats()
+	return Metrics{
+		Commits: s.metrics.commits.Load(), Batches: s.metrics.batches.Load(),
+		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(),
+		QueueDepth: s.mailbox.Len(),
+		LogBytes:   log.Bytes, LogSyncs: log.Syncs, LogSegments: log.Segments,
+		Runs: s.metrics.runs.Load(), Keys: s.metrics.keys.Load(),
+		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
+	}
+}

@@ -1,0 +1,308 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"inmem/actor"
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/run"
+	"inmem/ttl"
+	"inmem/vfs"
+	"inmem/wal"
+)
+
+const (
+	mailboxSize = 1024
+	// maxBuffered bounds the frames of one batch kept in memory, in bytes.
+	maxBuffered = 8 << 20
+	// expireRetry is how long an expiration waits that the disk had no space for, in ms.
+	expireRetry = 1000
+)
+
+// Config is what a shard is made of. Recovery fills it in.
+type Config struct {
+	Number       int
+	FS           vfs.FS
+	Dir          string // of the shard
+	Store        [16]byte
+	Clock        *Clock
+	Health       *Health
+	Durability   op.Durability // what op.Default means
+	Track        func([]ttl.Change)
+	Forget       func(run.ID)
+	OnCheckpoint func(CheckpointDone) // must not block
+
+	State    *State
+	Log      *wal.Log
+	Manifest *checkpoint.ManifestFile
+	Index    *checkpoint.Index // nil = no checkpoint yet
+	// CheckpointBytes is how much the log grows before the next checkpoint, at
+	// least; negative = never.
+	CheckpointBytes int64
+}
+
+// Shard is the owner of some of a store's runs.
+type Shard struct {
+	cfg     Config
+	health  *Health
+	mailbox *actor.Mailbox[*command]
+	owner   *actor.Actor
+	images  *imager
+
+	// Published.
+	handles sync.Map // run.ID → *Handle
+	index   atomic.Pointer[run.Index]
+	metrics counters
+
+	// The owner's.
+	state    *State
+	log      *wal.Log
+	batch    []*command
+	replied  int
+	closeErr error
+}
+
+// New publishes what recovery found and starts the shard.
+func New(cfg Config) *Shard {
+	s := &Shard{
+		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log,
+		mailbox: actor.NewMailbox[*command](mailboxSize),
+		batch:   make([]*command, 0, mailboxSize),
+	}
+	s.index.Store(&run.Index{})
+	s.images = newImager(s)
+	s.publish()
+	name := "shard " + strconv.Itoa(cfg.Number)
+	s.images.start(name + " checkpoints")
+	s.owner = actor.Go(name, s.loop, func(p *actor.PanicError) { s.health.Poison(p) })
+	return s
+}
+
+// Close refuses new work, finishes what was accepted, and closes the log. It
+// returns the sequence of the log's last frame.
+func (s *Shard) Close() (last uint64, err error) {
+	s.mailbox.Close()
+	s.owner.Wait()
+	s.images.stop()
+	last, err = s.log.Close()
+	return last, err
+}
+
+// Find returns the handle of a run that exists.
+func (s *Shard) Find(id run.ID) (*Handle, error) {
+	if h, ok := s.handles.Load(id); ok {
+		return h.(*Handle), nil
+	}
+	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
+}
+
+// Runs returns the index of the shard's runs as it is now.
+func (s *Shard) Runs() *run.Index { return s.index.Load() }
+
+// loop is the owner's life: batch after batch until the mailbox is closed.
+func (s *Shard) loop() {
+	for {
+		batch, open := s.mailbox.Receive(s.batch, s.log.Wake())
+		if len(batch) > 0 {
+			s.guarded(batch)
+		}
+		if !open {
+			return
+		}
+		if len(batch) == 0 {
+			s.tick()
+			continue
+		}
+		select {
+		case <-s.log.Wake(): // a busy mailbox must not starve what is due by time
+			s.tick()
+		default:
+		}
+	}
+}
+
+// guarded processes a batch. A panic in it is our bug: it poisons the store,
+// and those who wait get the reason instead of waiting for ever.
+func (s *Shard) guarded(batch []*command) {
+	s.replied = 0
+	err := actor.Guard("shard "+strconv.Itoa(s.cfg.Number), func() { s.process(batch) })
+	if err != nil {
+		s.health.Poison(err)
+	}
+	if s.replied < len(batch) {
+		s.refuse(batch[s.replied:], s.health.Err())
+	}
+}
+
+func (s *Shard) tick() {
+	err := actor.Guard("shard tick", func() { s.health.Poison(s.log.Tick()) })
+	s.health.Poison(err)
+}
+
+// process carries out a batch. Where it returns early, the store is poisoned
+// and guarded refuses the batch.
+func (s *Shard) process(batch []*command) {
+	if s.health.Err() != nil {
+		return
+	}
+	now := s.cfg.Clock.Now()
+	mode := op.Default
+	commits := 0
+	for _, c := range batch {
+		if !s.step(c, now) {
+			return
+		}
+		if c.logged {
+			commits++
+		}
+		if c.logged || c.kind == flush {
+			mode = stronger(mode, s.mode(c.mode))
+		}
+	}
+	if mode != op.Default {
+		if err := s.log.Commit(mode); err != nil {
+			s.health.Poison(err)
+			return
+		}
+	}
+	s.publish()
+	s.metrics.batch(len(batch), commits)
+	s.reply(batch)
+	s.images.consider()
+}
+
+func (s *Shard) mode(m op.Durability) op.Durability {
+	if m == op.Default {
+		return s.cfg.Durability
+	}
+	return m
+}
+
+// stronger returns the mode that promises more. One batch is one write, so all
+// its commits get the strongest of their modes.
+func stronger(a, b op.Durability) op.Durability {
+	if a == op.Default || (b != op.Default && b < a) {
+		return b
+	}
+	return a
+}
+
+// step carries out one command, up to its frame in the log's buffer. It
+// returns false where the store cannot go on.
+func (s *Shard) step(c *command, now int64) bool {
+	var commit *op.Commit
+	switch c.kind {
+	case begin:
+		commit, c.err = s.state.Begin(c.info, now)
+	case request:
+		commit, c.result, c.err = s.state.Commit(c.id, &c.req, now)
+	case setStatus:
+		commit, c.err = s.state.SetStatus(c.id, c.to, now)
+	case drop:
+		commit, c.err = s.state.Drop(c.id, now)
+	case expire:
+		commit = s.state.Expire(c.id, c.due, now)
+	case history:
+		c.history, c.err = s.log.History()
+	case image:
+		s.images.waiting = append(s.images.waiting, c)
+		c.later = true
+	case imaged:
+		s.images.finished(c)
+	}
+	if commit != nil && c.err == nil {
+		c.err = s.append(commit, c)
+		if c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
+			s.health.Poison(c.err)
+			return false
+		}
+	}
+	if c.kind == begin && c.err == nil {
+		c.handle = s.state.runs[c.id].handle
+	}
+	return true
+}
+
+// append logs a commit and applies it. With op.ErrDiskFull nothing happened.
+func (s *Shard) append(commit *op.Commit, c *command) error {
+	if err := s.log.Reserve(wal.FrameSize(commit.Size())); err != nil {
+		if errors.Is(err, op.ErrDiskFull) && c.kind == expire {
+			s.state.retry(commit.Run, c.due, commit.Time+expireRetry)
+		}
+		return err
+	}
+	seq := s.log.End(op.AppendCommit(s.log.Begin(), commit))
+	if err := s.state.Apply(commit, seq); err != nil {
+		return err
+	}
+	c.logged = true
+	if c.kind == expire {
+		s.metrics.expired.Add(uint64(len(commit.Ops)))
+	}
+	if s.log.Buffered() > maxBuffered {
+		return s.log.Commit(op.Batched)
+	}
+	return nil
+}
+
+// publish shows readers what the batch changed.
+func (s *Shard) publish() {
+	st := s.state
+	for i, r := range st.changed {
+		r.changed = false
+		switch {
+		case r.dropped:
+			r.handle.snapshot.Store(nil)
+			s.handles.Delete(r.handle.ID)
+		default:
+			fresh := r.handle.snapshot.Load() == nil
+			r.handle.snapshot.Store(r.snapshot())
+			if fresh {
+				s.handles.Store(r.handle.ID, r.handle)
+			}
+		}
+		st.changed[i] = nil
+	}
+	st.changed = st.changed[:0]
+	if st.indexChanged {
+		s.index.Store(st.index.Snapshot())
+		st.indexChanged = false
+	}
+	if len(st.timers) > 0 {
+		s.cfg.Track(st.timers)
+		clear(st.timers)
+		st.timers = st.timers[:0]
+	}
+	for _, id := range st.dropped {
+		s.cfg.Forget(id)
+	}
+	st.dropped = st.dropped[:0]
+	s.metrics.state(st)
+}
+
+// reply answers a batch, in order.
+func (s *Shard) reply(batch []*command) {
+	for i, c := range batch {
+		s.replied = i + 1
+		if c.done != nil && !c.later {
+			c.done <- struct{}{} // from here on the command is the caller's
+		}
+	}
+}
+
+func (s *Shard) refuse(batch []*command, err error) {
+	for _, c := range batch {
+		c.err = err
+		c.result, c.handle, c.history = op.Result{}, nil, nil
+	}
+	for _, c := range batch {
+		if c.done != nil {
+			c.done <- struct{}{}
+		}
+	}
+}

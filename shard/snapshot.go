@@ -1,0 +1,87 @@
+package shard
+
+import (
+	"iter"
+	"sync/atomic"
+	"unsafe"
+
+	"inmem/op"
+	"inmem/ordered"
+	"inmem/run"
+)
+
+// Handle is where a run's newest published snapshot is found. There is one for
+// each run of the store, and it stays the same while the run lives.
+type Handle struct {
+	ID       run.ID
+	snapshot atomic.Pointer[Snapshot]
+}
+
+// Load returns the newest published snapshot, or nil once the run is deleted.
+func (h *Handle) Load() *Snapshot { return h.snapshot.Load() }
+
+// Snapshot is a run at one version. It never changes.
+type Snapshot struct {
+	ID        run.ID
+	Version   uint64
+	Time      int64     // of the commit that made the version, Unix milliseconds
+	Info      *run.Info // without LastVersion; not to be changed
+	FirstSeq  uint64    // where the run's history begins in the log …
+	LastSeq   uint64    // … and where this version was logged
+	Deadlines int       // keys that have one
+	keys      ordered.View
+}
+
+// Get returns an item, past its deadline or not. Its value must not be changed.
+func (s *Snapshot) Get(tag op.Tag, key string) (op.Item, bool) {
+	// Most keys fit the stack; looking one up allocates nothing then.
+	var space [128]byte
+	b := append(append(space[:0], byte(tag)), key...)
+	return s.keys.Get(unsafe.String(unsafe.SliceData(b), len(b)))
+}
+
+// Len returns how many keys the run has, of all tags.
+func (s *Snapshot) Len() int { return s.keys.Len() }
+
+// All returns every key, with its tag, and item, in order. Neither may be changed.
+func (s *Snapshot) All() iter.Seq2[string, op.Item] {
+	return func(yield func(string, op.Item) bool) { s.keys.Ascend("", yield) }
+}
+
+// Scan calls fn for the live items of a tag in the range, judging deadlines by
+// now, until it returns false.
+func (s *Snapshot) Scan(tag op.Tag, r op.Range, now int64, fn func(key string, it op.Item) bool) {
+	from := op.MapKey(tag, r.From)
+	below := op.MapKey(tag+1, "")
+	if r.To != "" {
+		below = op.MapKey(tag, r.To)
+	}
+	left := r.Limit
+	visit := func(key string, it op.Item) bool {
+		if key < from || key >= below {
+			return false
+		}
+		if it.Expired(now) {
+			return true
+		}
+		if !fn(key[1:], it) {
+			return false
+		}
+		left--
+		return left != 0
+	}
+	if r.Reverse {
+		s.keys.Descend(below, visit)
+	} else {
+		s.keys.Ascend(from, visit)
+	}
+}
+
+// Digest returns the fingerprint of the snapshot, in O(run).
+func (s *Snapshot) Digest() op.Digest {
+	var d op.Digester
+	for key, it := range s.All() {
+		d.Add(key, it)
+	}
+	return d.Sum(s.Version)
+}

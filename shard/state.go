@@ -1,0 +1,402 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+	"unsafe"
+
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/ordered"
+	"inmem/run"
+	"inmem/ttl"
+)
+
+// State is what a shard knows of its runs. It is pure: it reads no clock,
+// touches no disk and starts no goroutine, so that a replay does exactly what
+// happened the first time. One goroutine owns it.
+type State struct {
+	runs    map[run.ID]*liveRun
+	deleted map[run.ID]struct{}
+	index   run.Index
+	keys    int // of all runs
+
+	// What changed since the owner last took it.
+	changed      []*liveRun
+	indexChanged bool
+	timers       []ttl.Change
+	dropped      []run.ID
+
+	dirty        []*liveRun // changed since the last checkpoint …
+	newlyDeleted []run.ID   // … or deleted since then
+
+	commit op.Commit // scratch
+	keyBuf []byte    // scratch
+}
+
+// liveRun is a run as its owner changes it.
+type liveRun struct {
+	handle    *Handle
+	info      *run.Info
+	keys      ordered.Map
+	version   uint64
+	time      int64
+	firstSeq  uint64
+	lastSeq   uint64
+	deadlines int
+	changed   bool // in State.changed
+	dirty     bool // in State.dirty
+	dropped   bool
+}
+
+// NewState returns the state of a shard without runs.
+func NewState() *State {
+	return &State{
+		runs:    map[run.ID]*liveRun{},
+		deleted: map[run.ID]struct{}{},
+	}
+}
+
+// find returns the run, or why there is none.
+func (s *State) find(id run.ID) (*liveRun, error) {
+	if r := s.runs[id]; r != nil {
+		return r, nil
+	}
+	if _, ok := s.deleted[id]; ok {
+		return nil, fmt.Errorf("%w: %v", run.ErrDeleted, id)
+	}
+	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
+}
+
+// start begins the scratch commit that would be the run's next.
+func (s *State) start(id run.ID, version uint64, now int64) *op.Commit {
+	s.commit = op.Commit{Run: id, Version: version, Time: now, Ops: s.commit.Ops[:0]}
+	return &s.commit
+}
+
+// Begin decides on a new run. A nil commit without an error means that the
+// space exists already.
+func (s *State) Begin(info *run.Info, now int64) (*op.Commit, error) {
+	_, err := s.find(info.ID)
+	switch {
+	case err == nil && info.Space:
+		return nil, nil
+	case err == nil:
+		return nil, fmt.Errorf("%w: %v", run.ErrExists, info.ID)
+	case errors.Is(err, run.ErrDeleted):
+		return nil, err
+	}
+	info.Status, info.Created, info.Ended, info.FirstVersion = run.Active, now, 0, 1
+	c := s.start(info.ID, 1, now)
+	c.Ops = append(c.Ops, metadata(info))
+	return c, nil
+}
+
+func metadata(info *run.Info) op.Op {
+	return op.Op{Kind: op.Put, Tag: op.RunMetadata, Value: info.AppendRecord(nil)}
+}
+
+// SetStatus decides on a change of a run's status.
+func (s *State) SetStatus(id run.ID, to run.Status, now int64) (*op.Commit, error) {
+	r, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if r.info.Space {
+		return nil, fmt.Errorf("%w: %v", run.ErrSpace, id)
+	}
+	if err := r.info.Status.Become(to); err != nil {
+		var refused *run.TransitionError
+		if errors.As(err, &refused) {
+			refused.ID = id
+		}
+		return nil, err
+	}
+	info := r.info.Clone()
+	info.Status = to
+	if to.Ended() && info.Ended == 0 {
+		info.Ended = now
+	}
+	c := s.start(id, r.version+1, now)
+	c.Ops = append(c.Ops, metadata(info))
+	return c, nil
+}
+
+// Drop decides on the deletion of a run.
+func (s *State) Drop(id run.ID, now int64) (*op.Commit, error) {
+	r, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	c := s.start(id, r.version+1, now)
+	c.Ops = append(c.Ops, op.Op{Kind: op.Drop})
+	return c, nil
+}
+
+// Expire decides on the keys that are due. A key that is not at that version
+// any more was written again in the meantime and stays.
+func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
+	r := s.runs[id]
+	if r == nil {
+		return nil
+	}
+	c := s.start(id, r.version+1, now)
+	for _, d := range due {
+		if it, ok := r.keys.Get(d.Key); ok && it.Version == d.Version && it.Expired(now) {
+			c.Ops = append(c.Ops, op.Op{Kind: op.Expire, Tag: op.Tag(d.Key[0]), Key: d.Key[1:]})
+		}
+	}
+	if len(c.Ops) == 0 {
+		return nil
+	}
+	return c
+}
+
+// retry asks for expirations that could not be logged once more, at a later time.
+func (s *State) retry(id run.ID, due []ttl.Due, at int64) {
+	for _, d := range due {
+		if it, ok := s.runs[id].keys.Get(d.Key); ok && it.Version == d.Version {
+			s.timers = append(s.timers, ttl.Change{Run: id, Key: d.Key, Version: d.Version, Deadline: at})
+		}
+	}
+}
+
+// Commit decides on a request. A nil commit without an error means that the
+// request changes nothing.
+func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Result, error) {
+	r, err := s.find(id)
+	if err != nil {
+		return nil, op.Result{}, err
+	}
+	if r.info.Status != run.Active {
+		return nil, op.Result{}, &run.StatusError{ID: id, Status: r.info.Status}
+	}
+	res := op.Result{Version: r.version}
+	puts := false
+	for i := range req.Writes {
+		puts = puts || req.Writes[i].Kind == op.Put
+	}
+	c := s.start(id, r.version+1, now)
+	for i := range req.Writes {
+		w := &req.Writes[i]
+		it, exists := r.keys.Get(s.mapKey(w.Tag, w.Key))
+		exists = exists && !it.Expired(now)
+		if i == 0 && exists {
+			res.Previous, res.Existed = it, true
+		}
+		if want, ok := w.Expect.Get(); ok {
+			actual := uint64(0)
+			if exists {
+				actual = it.Version
+			}
+			if actual != want {
+				return nil, op.Result{}, &op.VersionError{Key: w.Key, Expected: want, Actual: actual}
+			}
+		}
+		// A delete of what is not there changes nothing, unless a put of the
+		// same request may have made it.
+		if w.Kind == op.Delete && !exists && (!puts || i == 0) {
+			continue
+		}
+		o := op.Op{Kind: w.Kind, Tag: w.Tag, Key: w.Key, Value: w.Value}
+		if w.TTL > 0 {
+			o.Deadline = deadline(now, w.TTL)
+		}
+		c.Ops = append(c.Ops, o)
+	}
+	if len(c.Ops) == 0 {
+		return nil, res, nil
+	}
+	res.Version = c.Version
+	return c, res, nil
+}
+
+// deadline is at least a millisecond from now, and never overflows.
+func deadline(now int64, in time.Duration) int64 {
+	ms := int64((in + time.Millisecond - 1) / time.Millisecond)
+	if in > math.MaxInt64-time.Millisecond {
+		ms = int64(in / time.Millisecond)
+	}
+	if now > math.MaxInt64-ms {
+		return math.MaxInt64
+	}
+	return now + ms
+}
+
+// mapKey returns the key in the run's map, valid until the next call.
+func (s *State) mapKey(tag op.Tag, key string) string {
+	s.keyBuf = append(append(s.keyBuf[:0], byte(tag)), key...)
+	return unsafe.String(unsafe.SliceData(s.keyBuf), len(s.keyBuf))
+}
+
+// Replay applies a commit as read from the log, after checking that it fits.
+func (s *State) Replay(c *op.Commit, seq uint64) error {
+	r, err := s.find(c.Run)
+	switch {
+	case errors.Is(err, run.ErrDeleted):
+		return fmt.Errorf("a commit of run %v, which was deleted before", c.Run)
+	case err != nil && c.Version != 1:
+		return fmt.Errorf("run %v begins with version %d", c.Run, c.Version)
+	case err != nil && (c.Ops[0].Kind != op.Put || c.Ops[0].Tag != op.RunMetadata):
+		return fmt.Errorf("run %v begins without metadata", c.Run)
+	case err == nil && c.Version != r.version+1:
+		return fmt.Errorf("run %v goes from version %d to %d", c.Run, r.version, c.Version)
+	}
+	return s.Apply(c, seq)
+}
+
+// Apply carries a commit out. It is the only way a run's state changes, live
+// and in a replay. An error means a metadata record that cannot be read.
+func (s *State) Apply(c *op.Commit, seq uint64) error {
+	r := s.runs[c.Run]
+	if r == nil {
+		r = &liveRun{handle: &Handle{ID: c.Run}, firstSeq: seq}
+		s.runs[c.Run] = r
+	}
+	r.version, r.time, r.lastSeq = c.Version, c.Time, seq
+	if !r.changed {
+		r.changed = true
+		s.changed = append(s.changed, r)
+	}
+	if !r.dirty {
+		r.dirty = true
+		s.dirty = append(s.dirty, r)
+	}
+	for i := range c.Ops {
+		if err := s.applyOp(r, &c.Ops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *State) applyOp(r *liveRun, o *op.Op) error {
+	if o.Kind == op.Drop {
+		s.drop(r)
+		return nil
+	}
+	key := s.mapKey(o.Tag, o.Key)
+	var previous op.Item
+	var existed bool
+	if o.Kind == op.Put {
+		previous, existed = r.keys.Set(key, op.Item{Value: o.Value, Version: r.version, Deadline: o.Deadline})
+	} else {
+		previous, existed = r.keys.Delete(key)
+		o.Deadline = 0
+	}
+	if existed {
+		s.keys--
+	}
+	if o.Kind == op.Put {
+		s.keys++
+	}
+	if had, has := existed && previous.Deadline != 0, o.Deadline != 0; had || has {
+		s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Key: string([]byte(key)), Version: r.version, Deadline: o.Deadline})
+		if had {
+			r.deadlines--
+		}
+		if has {
+			r.deadlines++
+		}
+	}
+	if o.Tag == op.RunMetadata && o.Kind == op.Put {
+		info, err := run.DecodeRecord(r.handle.ID, o.Value)
+		if err != nil {
+			return err
+		}
+		r.info = info
+		s.index.Put(info)
+		s.indexChanged = true
+	}
+	return nil
+}
+
+func (s *State) drop(r *liveRun) {
+	id := r.handle.ID
+	r.dropped = true
+	s.keys -= r.keys.Len()
+	if r.info != nil {
+		s.index.Remove(r.info)
+		s.indexChanged = true
+	}
+	delete(s.runs, id)
+	s.deleted[id] = struct{}{}
+	s.dropped = append(s.dropped, id)
+	s.newlyDeleted = append(s.newlyDeleted, id)
+	r.keys = ordered.Map{}
+}
+
+// Load takes a run from a checkpoint: begin, then items one by one by the
+// returned function.
+func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item), err error) {
+	info, err := run.DecodeRecord(e.Run, e.Info)
+	if err != nil {
+		return nil, err
+	}
+	r := &liveRun{
+		handle: &Handle{ID: e.Run}, info: info, version: e.Version, time: e.Time,
+		firstSeq: e.FirstSeq, lastSeq: e.LastSeq, changed: true,
+	}
+	s.runs[e.Run] = r
+	s.changed = append(s.changed, r)
+	s.index.Put(info)
+	s.indexChanged = true
+	return func(mapKey []byte, it op.Item) {
+		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
+		r.keys.Set(key, it)
+		s.keys++
+		if it.Deadline != 0 {
+			r.deadlines++
+			s.timers = append(s.timers, ttl.Change{Run: e.Run, Key: string(mapKey), Version: it.Version, Deadline: it.Deadline})
+		}
+	}, nil
+}
+
+// Forget takes the IDs of runs that a checkpoint knows to be deleted.
+func (s *State) Forget(deleted []run.ID) {
+	for _, id := range deleted {
+		s.deleted[id] = struct{}{}
+	}
+}
+
+// snapshot returns the run as it is now, for publishing.
+func (r *liveRun) snapshot() *Snapshot {
+	return &Snapshot{
+		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
+		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, keys: r.keys.Snapshot(),
+	}
+}
+
+// bytes returns the memory the runs' keys and values take, about.
+func (s *State) bytes() uint64 {
+	var n int64
+	for _, r := range s.runs {
+		n += r.keys.Bytes()
+	}
+	return uint64(n)
+}
+
+// Len returns how many runs there are, and how many keys in all of them.
+func (s *State) Len() (runs, keys int) { return len(s.runs), s.keys }
+
+// Active returns the runs that are active, without spaces, in no order.
+func (s *State) Active() []*run.Info {
+	var list []*run.Info
+	for _, r := range s.runs {
+		if r.info.Status == run.Active && !r.info.Space {
+			list = append(list, r.info)
+		}
+	}
+	return list
+}
+
+// Digest returns the fingerprint of a run.
+func (s *State) Digest(id run.ID) (op.Digest, bool) {
+	r := s.runs[id]
+	if r == nil {
+		return op.Digest{}, false
+	}
+	return r.snapshot().Digest(), true
+}

@@ -1,0 +1,354 @@
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"inmem/op"
+	"inmem/vfs"
+)
+
+// Bounds is what the manifest knows of a log.
+type Bounds struct {
+	First  uint64 // sequence at which the oldest kept segment begins
+	After  uint64 // frames up to here are in a checkpoint and are not handed out
+	Synced uint64 // frames up to here were on the device: a log that ends before is damaged
+}
+
+// least is the sequence that the log must reach. A log that ends before its
+// checkpoint would give out sequences again that a later Scan passes over.
+func (b *Bounds) least() uint64 { return max(b.Synced, b.After) }
+
+// Scanned is the verdict over a log, reached by reading alone.
+type Scanned struct {
+	Last     uint64 // sequence of the last good frame
+	Frames   uint64 // handed out
+	Bytes    int64  // read
+	Time     int64  // of the newest seal read, Unix milliseconds
+	Sealed   bool   // nothing follows the last seal
+	Torn     int64  // bytes of an unfinished write at the end, to be cut off
+	TornAt   int64  // their offset …
+	TornFile string // … and file
+	Unsealed int    // older segments without an index, whose frames are all there
+
+	segments []segment // the last one is open for appending
+	halfMade []string
+	synced   int64
+}
+
+// scanner reads one log.
+type scanner struct {
+	fsys   vfs.FS
+	id     Identity
+	bounds Bounds
+	fn     func(Frame) error
+	out    *Scanned
+	verify bool
+}
+
+// Scan reads the log in dir and hands every record after bounds.After to fn,
+// in order. It changes nothing. Damage is an *op.CorruptError that names file
+// and offset; an error of fn becomes one. A torn tail is no error: it is in
+// the verdict, and Open cuts it.
+func Scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error) (*Scanned, error) {
+	return scan(fsys, dir, id, bounds, fn, false)
+}
+
+// Verify is Scan, and reads also what Scan may pass over: segments that a
+// checkpoint covers, and their indexes.
+func Verify(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error) (*Scanned, error) {
+	return scan(fsys, dir, id, bounds, fn, true)
+}
+
+func scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error, verify bool) (*Scanned, error) {
+	s := &scanner{fsys: fsys, id: id, bounds: bounds, fn: fn, out: &Scanned{}, verify: verify}
+	paths, halfMade, err := listSegments(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	s.out.halfMade = halfMade
+	if err := s.headers(dir, paths); err != nil {
+		return nil, err
+	}
+	s.out.Last = bounds.First - 1
+	for i := range s.out.segments {
+		if err := s.segment(i); err != nil {
+			return nil, err
+		}
+	}
+	if s.out.Last < bounds.least() {
+		last := s.out.segments[len(s.out.segments)-1]
+		return nil, &op.CorruptError{File: last.path, Offset: last.end, Reason: fmt.Sprintf(
+			"the log ends at sequence %d, but %d was on the device", s.out.Last, bounds.least())}
+	}
+	return s.out, nil
+}
+
+// headers fills in the segments and refuses a chain that does not begin where
+// the manifest says.
+func (s *scanner) headers(dir string, paths []string) error {
+	if len(paths) == 0 {
+		return &op.CorruptError{File: segmentPath(dir, s.bounds.First), Reason: "the log has no segments"}
+	}
+	for _, path := range paths {
+		f, err := s.fsys.OpenFile(path, os.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		first, salt, err := readSegmentHeader(f, path, s.id)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		s.out.segments = append(s.out.segments, segment{path: path, first: first, salt: salt})
+	}
+	if first := s.out.segments[0]; first.first != s.bounds.First {
+		return &op.CorruptError{File: first.path, Reason: fmt.Sprintf(
+			"the log begins at sequence %d, but the manifest says %d: a segment is missing or too many", first.first, s.bounds.First)}
+	}
+	return nil
+}
+
+// segment reads the i-th segment.
+func (s *scanner) segment(i int) (err error) {
+	seg := &s.out.segments[i]
+	f, err := s.fsys.OpenFile(seg.path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	ft, sealed, err := readFooter(f, size, seg.salt)
+	if err != nil {
+		return err
+	}
+	if i == len(s.out.segments)-1 {
+		if sealed {
+			return &op.CorruptError{File: seg.path, Offset: ft.end, Reason: "the segment is sealed, but the next one is missing"}
+		}
+		return s.last(f, seg, size)
+	}
+	last := s.out.segments[i+1].first - 1
+	if sealed && ft.last == last && last <= s.bounds.After && !s.verify {
+		seg.end, seg.last, seg.indexed, s.out.Last = ft.end, last, true, last
+		return nil
+	}
+	return s.older(f, seg, size, last, ft, sealed)
+}
+
+// older reads a segment that has a successor: everything up to the successor's
+// first sequence must be there, because a successor is made only after that
+// was synced.
+func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft footer, sealed bool) error {
+	w := &window{f: f, size: size}
+	off, reason, err := s.frames(w, seg, last)
+	if err != nil {
+		return err
+	}
+	if s.out.Last != last {
+		return &op.CorruptError{File: seg.path, Offset: off, Reason: fmt.Sprintf(
+			"%s, where sequence %d was expected; the segment has all up to %d", reason, s.out.Last+1, last)}
+	}
+	seg.end, seg.last = off, last
+	s.out.Sealed = false
+	if !sealed || ft.end != off || ft.last != last {
+		s.out.Unsealed++ // Open writes the index again, from the entries
+		return nil
+	}
+	if s.verify {
+		if err := checkIndex(f, ft, seg); err != nil {
+			return err
+		}
+	}
+	seg.indexed, seg.entries = true, nil
+	return nil
+}
+
+// checkIndex compares a segment's index with its frames.
+func checkIndex(f vfs.File, ft footer, seg *segment) error {
+	index, err := readIndex(f, ft)
+	if err != nil {
+		return err
+	}
+	if want, _ := encodeIndex(seg.entries, ft.end, ft.last, seg.salt); !bytes.Equal(index, want) {
+		return &op.CorruptError{File: seg.path, Offset: ft.end, Reason: "the segment's index and its frames disagree"}
+	}
+	return nil
+}
+
+// last reads the segment that was being appended to, and judges its end.
+func (s *scanner) last(f vfs.File, seg *segment, size int64) error {
+	w := &window{f: f, size: size}
+	off, reason, err := s.frames(w, seg, ^uint64(0))
+	if err != nil {
+		return err
+	}
+	seg.end = off
+	nonZero, err := w.lastNonZero(off)
+	if err != nil {
+		return err
+	}
+	if nonZero < off {
+		return nil // space allocated ahead, or the end of the file
+	}
+	evidence, err := s.syncedPast(w, seg, off)
+	if err != nil {
+		return err
+	}
+	if evidence != "" || s.out.Last < s.bounds.least() {
+		if evidence == "" {
+			evidence = fmt.Sprintf("the manifest says that sequence %d was on the device", s.bounds.least())
+		}
+		return &op.CorruptError{File: seg.path, Offset: off, Reason: reason + "; it was on the device once: " + evidence}
+	}
+	s.out.Torn, s.out.TornAt, s.out.TornFile = nonZero+1-off, off, seg.path
+	s.out.Sealed = false
+	return nil
+}
+
+// frames reads frames from the segment's first one until the sequence last, or
+// until one is not good. It returns the offset behind the last good frame and
+// what is wrong there.
+func (s *scanner) frames(w *window, seg *segment, last uint64) (off int64, reason string, err error) {
+	for off = segmentHeader; s.out.Last < last; {
+		if off+frameHeader > w.size {
+			return off, "the file ends", nil
+		}
+		b, err := w.at(off, frameHeader)
+		if err != nil {
+			return off, "", err
+		}
+		h := parseHeader(b)
+		if reason := h.flaw(seg.salt, off, w.size); reason != "" {
+			return off, reason, nil
+		}
+		if h.sequence != s.out.Last+1 {
+			return off, fmt.Sprintf("a frame with sequence %d", h.sequence), nil
+		}
+		n := frameSize(int(h.length))
+		frame, err := w.at(off, n)
+		if err != nil {
+			return off, "", err
+		}
+		if reason := h.flawFrame(frame); reason != "" {
+			return off, reason, nil
+		}
+		if err := s.deliver(seg, h, off, frame[frameHeader:frameHeader+int(h.length)]); err != nil {
+			var corrupt *op.CorruptError
+			if errors.As(err, &corrupt) {
+				return off, "", err
+			}
+			return off, "", &op.CorruptError{File: seg.path, Offset: off, Reason: err.Error()}
+		}
+		s.out.Last, s.out.synced = h.sequence, h.synced
+		s.out.Bytes += n
+		off += n
+	}
+	return off, "", nil
+}
+
+// deliver takes one good frame.
+func (s *scanner) deliver(seg *segment, h header, off int64, payload []byte) error {
+	s.out.Sealed = false
+	switch Kind(h.kind) {
+	case Seal:
+		if len(payload) != 8 {
+			return errors.New("a seal of the wrong length")
+		}
+		s.out.Time = max(s.out.Time, int64(binary.LittleEndian.Uint64(payload)))
+		s.out.Sealed = true
+		return nil
+	case Record:
+		if len(payload) < streamSize {
+			return errors.New("a record too short for its stream")
+		}
+		seg.entries = append(seg.entries, entry{stream: [streamSize]byte(payload), offset: off})
+		if h.sequence <= s.bounds.After {
+			return nil
+		}
+		s.out.Frames++
+		return s.fn(Frame{Kind: Record, Sequence: h.sequence, Synced: h.synced, Offset: off, Payload: payload})
+	}
+	return fmt.Errorf("a frame of unknown kind %d", h.kind)
+}
+
+// syncedPast looks behind a bad frame at off for a later good frame of this
+// segment that was written when off was already on the device: then the bad
+// frame is damage, and no write that a crash cut short.
+func (s *scanner) syncedPast(w *window, seg *segment, off int64) (string, error) {
+	for at := off + align; at+frameHeader <= w.size; at += align {
+		b, err := w.at(at, frameHeader)
+		if err != nil {
+			return "", err
+		}
+		h := parseHeader(b)
+		if h.synced <= off || h.sequence <= s.out.Last || h.flaw(seg.salt, at, w.size) != "" {
+			continue
+		}
+		frame, err := w.at(at, frameSize(int(h.length)))
+		if err != nil {
+			return "", err
+		}
+		if h.flawFrame(frame) == "" {
+			return fmt.Sprintf("the frame at offset %d knows", at), nil
+		}
+	}
+	return "", nil
+}
+
+// window reads a file forward through a buffer.
+type window struct {
+	f    vfs.File
+	size int64
+	buf  []byte
+	off  int64 // of buf[0] in the file
+}
+
+const readAhead = 1 << 20
+
+// at returns n bytes at off, valid until the next call. The caller has checked
+// that they lie within the file.
+func (w *window) at(off, n int64) ([]byte, error) {
+	if off >= w.off && off+n <= w.off+int64(len(w.buf)) {
+		return w.buf[off-w.off:][:n], nil
+	}
+	want := min(max(n, readAhead), w.size-off)
+	if int64(cap(w.buf)) < want {
+		w.buf = make([]byte, want)
+	}
+	w.buf, w.off = w.buf[:want], off
+	if _, err := w.f.ReadAt(w.buf, off); err != nil {
+		w.buf = w.buf[:0]
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // somebody truncates the file meanwhile
+		}
+		return nil, fmt.Errorf("reading %s at %d: %w", w.f.Name(), off, err)
+	}
+	return w.buf[:n], nil
+}
+
+// lastNonZero returns the offset of the last byte from off on that is not
+// zero, or off-1.
+func (w *window) lastNonZero(off int64) (int64, error) {
+	last := off - 1
+	for at := off; at < w.size; {
+		b, err := w.at(at, min(readAhead, w.size-at))
+		if err != nil {
+			return 0, err
+		}
+		for i := len(b) - 1; i >= 0; i-- {
+			if b[i] != 0 {
+				last = at + int64(i)
+				break
+			}
+		}
+		at += int64(len(b))
+	}
+	return last, nil
+}

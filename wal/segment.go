@@ -1,0 +1,153 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"inmem/op"
+	"inmem/vfs"
+)
+
+const (
+	segmentMagic  = "inmemWAL"
+	segmentHeader = 64
+	segmentSuffix = ".wal"
+	temporary     = ".tmp"
+	// FormatVersion is the segment format this program writes, and the newest
+	// it reads.
+	FormatVersion = 1
+)
+
+// Identity says whose log a directory holds, so that a file of another store
+// or shard is told apart from damage.
+type Identity struct {
+	Store [16]byte
+	Shard uint32
+}
+
+// segment is a file of the log, as its header and its successor describe it.
+type segment struct {
+	path    string
+	first   uint64 // sequence of its first frame
+	last    uint64 // sequence of its last frame, once it has a successor
+	salt    uint32
+	end     int64   // offset after its last frame
+	indexed bool    // the file ends with an index …
+	entries []entry // … and until then these say where its records are
+}
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x%s", first, segmentSuffix))
+}
+
+// A segment's header, little endian:
+//
+//	 0  8  magic "inmemWAL"
+//	 8  4  format version
+//	12  4  shard
+//	16 16  store
+//	32  8  sequence of the first frame
+//	40  4  salt: random, in every frame, so that no other file's frame fits
+//	44  4  zero
+//	48  8  created, Unix milliseconds
+//	56  4  zero
+//	60  4  CRC-32C of bytes 0 … 59
+//
+// Magic, version and checksum stay where they are in every version, so that an
+// older program can tell a newer format from damage.
+func encodeSegmentHeader(id Identity, first uint64, salt uint32, created int64) []byte {
+	b := make([]byte, segmentHeader)
+	copy(b, segmentMagic)
+	binary.LittleEndian.PutUint32(b[8:], FormatVersion)
+	binary.LittleEndian.PutUint32(b[12:], id.Shard)
+	copy(b[16:], id.Store[:])
+	binary.LittleEndian.PutUint64(b[32:], first)
+	binary.LittleEndian.PutUint32(b[40:], salt)
+	binary.LittleEndian.PutUint64(b[48:], uint64(created))
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	return b
+}
+
+// readSegmentHeader reads and judges the header of the segment at path.
+func readSegmentHeader(f io.ReaderAt, path string, id Identity) (first uint64, salt uint32, err error) {
+	b := make([]byte, segmentHeader)
+	if n, err := f.ReadAt(b, 0); err != nil {
+		if err == io.EOF {
+			return 0, 0, &op.CorruptError{File: path, Offset: int64(n), Reason: "the segment ends inside its header"}
+		}
+		return 0, 0, err
+	}
+	if string(b[:8]) != segmentMagic {
+		return 0, 0, &op.CorruptError{File: path, Offset: 0, Reason: "not a log segment: the magic does not match"}
+	}
+	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
+		return 0, 0, &op.CorruptError{File: path, Offset: 60, Reason: "the segment header's checksum does not match"}
+	}
+	switch v := binary.LittleEndian.Uint32(b[8:]); {
+	case v > FormatVersion:
+		return 0, 0, &op.UnsupportedError{File: path, Version: v, Known: FormatVersion}
+	case v == 0:
+		return 0, 0, &op.CorruptError{File: path, Offset: 8, Reason: "format version 0 was never written"}
+	}
+	if [16]byte(b[16:32]) != id.Store || binary.LittleEndian.Uint32(b[12:]) != id.Shard {
+		return 0, 0, &op.CorruptError{File: path, Offset: 12, Reason: "the segment belongs to another store or shard"}
+	}
+	first, salt = binary.LittleEndian.Uint64(b[32:]), binary.LittleEndian.Uint32(b[40:])
+	if path != segmentPath(filepath.Dir(path), first) {
+		return 0, 0, &op.CorruptError{File: path, Offset: 32, Reason: "the segment's name and its header disagree"}
+	}
+	return first, salt, nil
+}
+
+// listSegments returns the paths of the log's segments in order, and of the
+// half-made ones that a crash left. Files with other names are not the log's.
+func listSegments(fsys vfs.FS, dir string) (segments, halfMade []string, err error) {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		base, half := strings.CutSuffix(e.Name(), temporary)
+		hex, ok := strings.CutSuffix(base, segmentSuffix)
+		if !ok || len(hex) != 16 || strings.Trim(hex, "0123456789abcdef") != "" {
+			continue
+		}
+		if path := filepath.Join(dir, e.Name()); half {
+			halfMade = append(halfMade, path)
+		} else {
+			segments = append(segments, path)
+		}
+	}
+	sort.Strings(segments) // fixed-width hexadecimal: the order of the sequences
+	return segments, halfMade, nil
+}
+
+// Unused reports whether the log in dir, if there is one, was created but
+// never written to, and removes it then: what a crash during the creation of
+// a store leaves.
+func Unused(fsys vfs.FS, dir string) (bool, error) {
+	segments, halfMade, err := listSegments(fsys, dir)
+	if err != nil {
+		return false, err
+	}
+	for _, path := range segments {
+		info, err := fsys.Stat(path)
+		if err != nil {
+			return false, err
+		}
+		if info.Size() > segmentHeader {
+			return false, nil
+		}
+	}
+	for _, path := range append(segments, halfMade...) {
+		if err := fsys.Remove(path); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,146 @@
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/crc32"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"inmem/op"
+	"inmem/vfs"
+)
+
+func TestGoldenSegmentHeader(t *testing.T) {
+	b := encodeSegmentHeader(testID, 9, 0x11223344, testNow)
+	require.Equal(t, ""+
+		"696e6d656d57414c"+"01000000"+"07000000"+ // magic, version, shard
+		"101112131415161718191a1b1c1d1e1f"+ // store
+		"0900000000000000"+"44332211"+"00000000"+ // first, salt, zero
+		"0068e5cf8b010000"+"00000000"+"f14ffc2d", // created, zero, checksum
+		hex.EncodeToString(b))
+	path := segmentPath(logDir, 9)
+	require.Equal(t, "log/0000000000000009.wal", path)
+	first, salt, err := readSegmentHeader(bytes.NewReader(b), path, testID)
+	require.NoError(t, err)
+	require.Equal(t, uint64(9), first)
+	require.Equal(t, uint32(0x11223344), salt)
+}
+
+// rehash makes a changed header's checksum right again.
+func rehash(b []byte) []byte {
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	return b
+}
+
+func TestSegmentHeaderVerdict(t *testing.T) {
+	path := segmentPath(logDir, 9)
+	for name, c := range map[string]struct {
+		change func(b []byte) []byte
+		offset int64 // of the damage
+	}{
+		"empty":           {func(b []byte) []byte { return nil }, 0},
+		"cut":             {func(b []byte) []byte { return b[:63] }, 63},
+		"zeros":           {func(b []byte) []byte { return make([]byte, len(b)) }, 0},
+		"another format":  {func(b []byte) []byte { return append([]byte("SQLite format 3\x00"), b...) }, 0},
+		"checksum":        {func(b []byte) []byte { b[61] ^= 1; return b }, 60},
+		"version flipped": {func(b []byte) []byte { b[8] ^= 2; return b }, 60},
+		"version 0":       {func(b []byte) []byte { b[8] = 0; return rehash(b) }, 8},
+		"another store":   {func(b []byte) []byte { b[16]++; return rehash(b) }, 12},
+		"another shard":   {func(b []byte) []byte { b[12]++; return rehash(b) }, 12},
+		"another first":   {func(b []byte) []byte { b[32]++; return rehash(b) }, 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := c.change(encodeSegmentHeader(testID, 9, rawSalt, testNow))
+			_, _, err := readSegmentHeader(bytes.NewReader(b), path, testID)
+			requireCorrupt(t, err, path, c.offset)
+		})
+	}
+	t.Run("newer version", func(t *testing.T) {
+		b := encodeSegmentHeader(testID, 9, rawSalt, testNow)
+		b[8] = 2
+		_, _, err := readSegmentHeader(bytes.NewReader(rehash(b)), path, testID)
+		var unsupported *op.UnsupportedError
+		require.ErrorAs(t, err, &unsupported)
+		require.Equal(t, op.UnsupportedError{File: path, Version: 2, Known: 1}, *unsupported)
+		require.NotErrorIs(t, err, op.ErrCorrupt)
+	})
+}
+
+// requireCorrupt wants an *op.CorruptError that names file and offset.
+func requireCorrupt(t tester, err error, file string, offset int64) {
+	t.Helper()
+	var corrupt *op.CorruptError
+	require.ErrorAs(t, err, &corrupt)
+	require.Equal(t, file, corrupt.File, "%v", err)
+	require.Equal(t, offset, corrupt.Offset, "%v", err)
+	require.ErrorIs(t, err, op.ErrCorrupt)
+}
+
+func TestFilesOfOthersAreLeftAlone(t *testing.T) {
+	mem, l := create(t, testOptions())
+	want := add(t, l, 1, 50)
+	mustClose(t, l)
+	foreign := []string{
+		"log/notes.txt", "log/0000000000000001.wal.bak", "log/1.wal", "log/000000000000000A.wal",
+		"log/000000000000000g.wal", "log/.wal", "log/0000000000000001.tmp", "log/x.wal.tmp", "log/MANIFEST",
+	}
+	for _, name := range foreign {
+		require.NoError(t, mem.WriteFile(name, []byte("mine")))
+	}
+	half := "log/00000000000000ff.wal.tmp"
+	require.NoError(t, mem.WriteFile(half, []byte("half a segment")))
+
+	recs, l := reopen(t, mem, testOptions())
+	mustClose(t, l)
+	require.Equal(t, []rec{want}, recs)
+	all := contents(t, mem)
+	require.NotContains(t, all, half)
+	for _, name := range foreign {
+		require.Equal(t, []byte("mine"), all[name], name)
+	}
+}
+
+func TestScanChangesNothing(t *testing.T) {
+	mem, l := create(t, testOptions())
+	add(t, l, 1, 50)
+	require.NoError(t, l.Flush())
+	disk := mem.Clone()
+	mustClose(t, l)
+	require.NoError(t, disk.WriteFile("log/00000000000000ff.wal.tmp", []byte("half a segment")))
+	before := contents(t, disk)
+	disk.SetFault(func(o vfs.Op) error { t.Errorf("scan does %v", o); return nil })
+	_, _ = mustRead(t, disk)
+	require.Equal(t, before, contents(t, disk))
+}
+
+func TestReadingFails(t *testing.T) {
+	mem, l := create(t, testOptions())
+	add(t, l, 1, 50)
+	mustClose(t, l)
+	reads := 0
+	mem.SetReadFault(func(vfs.Op) error { reads++; return nil })
+	_, _ = mustRead(t, mem)
+	require.Positive(t, reads)
+	for bad := 1; bad <= reads; bad++ {
+		n := 0
+		mem.SetReadFault(func(vfs.Op) error {
+			if n++; n == bad {
+				return syscall.EIO
+			}
+			return nil
+		})
+		_, _, err := read(mem, Bounds{First: 1})
+		require.ErrorIs(t, err, syscall.EIO, "read %d", bad)
+		require.NotErrorIs(t, err, op.ErrCorrupt, "a device that cannot be read is not damage of the log")
+	}
+}
+
+func TestNoDirectory(t *testing.T) {
+	_, _, err := read(vfs.NewMem(), Bounds{First: 1})
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
