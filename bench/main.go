@@ -1,0 +1,94 @@
+// Command bench measures inmem through its public API and prints a Markdown
+// report.
+//
+//	go run .          the full run, about ten minutes
+//	go run . -quick   a first impression, under two
+//
+// Every cell runs for a fixed time, several rounds are interleaved over the
+// cells, and the median is shown with the lowest and highest round beside it:
+// on a shared machine a single figure says little.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+)
+
+// config is what the flags say.
+type config struct {
+	dir    string
+	keys   int           // in the whole data set
+	runs   int           // they are spread over
+	value  int           // bytes
+	cell   time.Duration // a measurement lasts
+	rounds int
+	shards int // 0 = the store's default
+	reopen []int
+	only   string
+}
+
+func main() {
+	cfg, err := parse(os.Args[1:])
+	if err == nil {
+		err = bench(cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (*config, error) {
+	cfg := &config{}
+	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	quick := flags.Bool("quick", false, "fewer keys, shorter cells, fewer rounds")
+	flags.StringVar(&cfg.dir, "dir", "", "where stores are made; default: a temporary directory")
+	flags.IntVar(&cfg.keys, "keys", 1_000_000, "keys in the data set")
+	flags.IntVar(&cfg.runs, "runs", 1000, "runs the keys are spread over")
+	flags.IntVar(&cfg.value, "value", 256, "bytes in a value")
+	flags.DurationVar(&cfg.cell, "cell", 3*time.Second, "how long one measurement lasts")
+	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds; the median is reported")
+	flags.IntVar(&cfg.shards, "shards", 0, "shards of the stores; 0 = the default")
+	flags.StringVar(&cfg.only, "only", "", "run only the cells whose name contains this")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	cfg.reopen = []int{10_000, cfg.keys}
+	if *quick {
+		cfg.keys, cfg.cell, cfg.rounds = 100_000, time.Second, 3
+		cfg.reopen = []int{10_000, cfg.keys}
+	}
+	if cfg.runs < 1 || cfg.keys < cfg.runs || cfg.rounds < 1 {
+		return nil, fmt.Errorf("need at least one round, one run, and a key for each run")
+	}
+	return cfg, nil
+}
+
+// bench measures everything and prints the report.
+func bench(cfg *config) error {
+	if cfg.dir == "" {
+		dir, err := os.MkdirTemp("", "inmem-bench-")
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := os.RemoveAll(dir); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+			}
+		}()
+		cfg.dir = dir
+	}
+	table := newTable(cfg)
+	if err := throughput(cfg, table); err != nil {
+		return err
+	}
+	if err := reopening(cfg, table); err != nil {
+		return err
+	}
+	if err := memory(cfg, table); err != nil {
+		return err
+	}
+	return table.write(os.Stdout)
+}
