@@ -16,6 +16,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"inmem/op"
@@ -109,8 +110,27 @@ func (s Store) put(ctx context.Context, w op.Write, opts []WriteOption) (uint64,
 	if err := check(s.run.Limits(), &w); err != nil {
 		return 0, err
 	}
-	res, err := s.run.Commit(ctx, &op.Request{Writes: []op.Write{w}, Durability: o.durability})
+	res, err := s.commit(ctx, w, o.durability)
 	return res.Version, err
+}
+
+// single is a request of one write. The run copies what it needs before Commit
+// returns, so requests can come from a pool: two allocations less for each Put.
+type single struct {
+	req   op.Request
+	write [1]op.Write
+}
+
+var singles = sync.Pool{New: func() any { return new(single) }}
+
+func (s Store) commit(ctx context.Context, w op.Write, durability op.Durability) (op.Result, error) {
+	one := singles.Get().(*single)
+	one.write[0] = w
+	one.req = op.Request{Writes: one.write[:], Durability: durability}
+	res, err := s.run.Commit(ctx, &one.req)
+	*one = single{}
+	singles.Put(one)
+	return res, err
 }
 
 // Delete removes key and returns the value it had. Where there is none, or it
@@ -127,7 +147,7 @@ func (s Store) Delete(ctx context.Context, key string, opts ...WriteOption) (old
 	if err := check(s.run.Limits(), &w); err != nil {
 		return nil, err
 	}
-	res, err := s.run.Commit(ctx, &op.Request{Writes: []op.Write{w}, Durability: o.durability})
+	res, err := s.commit(ctx, w, o.durability)
 	if err != nil {
 		return nil, err
 	}

@@ -113,6 +113,11 @@ func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
 	case <-c.done:
 		return true, c.err
 	case <-ctx.Done():
+		select {
+		case <-c.done: // answered all the same: then nothing is unknown
+			return true, c.err
+		default:
+		}
 		return false, fmt.Errorf("inmem: the call was accepted, its outcome is unknown: %w", ctx.Err())
 	}
 }

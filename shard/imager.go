@@ -84,7 +84,14 @@ func (im *imager) start(name string) {
 func (im *imager) stop() {
 	close(im.jobs)
 	im.actor.Wait()
-	im.answer(append(im.served, im.waiting...), op.ErrClosed)
+	im.giveUp(op.ErrClosed)
+}
+
+// giveUp answers all who wait for a checkpoint.
+func (im *imager) giveUp(err error) {
+	im.answer(im.served, err)
+	im.answer(im.waiting, err)
+	im.served, im.waiting = nil, nil
 }
 
 func (im *imager) answer(list []*command, err error) {

@@ -49,6 +49,7 @@ type Config struct {
 // Shard is the owner of some of a store's runs.
 type Shard struct {
 	cfg     Config
+	name    string
 	health  *Health
 	mailbox *actor.Mailbox[*command]
 	owner   *actor.Actor
@@ -60,11 +61,12 @@ type Shard struct {
 	metrics counters
 
 	// The owner's.
-	state    *State
-	log      *wal.Log
-	batch    []*command
-	replied  int
-	closeErr error
+	state          *State
+	log            *wal.Log
+	batch          []*command
+	current        []*command
+	processCurrent func() // process as a value, made once
+	replied        int
 }
 
 // New publishes what recovery found and starts the shard.
@@ -74,12 +76,12 @@ func New(cfg Config) *Shard {
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize),
 	}
+	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
 	s.index.Store(&run.Index{})
 	s.images = newImager(s)
 	s.publish()
-	name := "shard " + strconv.Itoa(cfg.Number)
-	s.images.start(name + " checkpoints")
-	s.owner = actor.Go(name, s.loop, func(p *actor.PanicError) { s.health.Poison(p) })
+	s.images.start(s.name + " checkpoints")
+	s.owner = actor.Go(s.name, s.loop, func(p *actor.PanicError) { s.health.Poison(p) })
 	return s
 }
 
@@ -129,24 +131,22 @@ func (s *Shard) loop() {
 // guarded processes a batch. A panic in it is our bug: it poisons the store,
 // and those who wait get the reason instead of waiting for ever.
 func (s *Shard) guarded(batch []*command) {
-	s.replied = 0
-	err := actor.Guard("shard "+strconv.Itoa(s.cfg.Number), func() { s.process(batch) })
-	if err != nil {
-		s.health.Poison(err)
-	}
+	s.replied, s.current = 0, batch
+	s.health.Poison(actor.Guard(s.name, s.processCurrent))
 	if s.replied < len(batch) {
 		s.refuse(batch[s.replied:], s.health.Err())
 	}
+	s.current = nil
 }
 
 func (s *Shard) tick() {
-	err := actor.Guard("shard tick", func() { s.health.Poison(s.log.Tick()) })
-	s.health.Poison(err)
+	s.health.Poison(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
 }
 
-// process carries out a batch. Where it returns early, the store is poisoned
-// and guarded refuses the batch.
-func (s *Shard) process(batch []*command) {
+// process carries out the current batch. Where it returns early, the store is
+// poisoned and guarded refuses the batch.
+func (s *Shard) process() {
+	batch := s.current
 	if s.health.Err() != nil {
 		return
 	}
@@ -295,14 +295,16 @@ func (s *Shard) reply(batch []*command) {
 	}
 }
 
+// refuse answers commands that a poisoned store does not carry out, and those
+// that wait for a checkpoint, which will not come.
 func (s *Shard) refuse(batch []*command, err error) {
 	for _, c := range batch {
+		if c.done == nil || c.later {
+			continue
+		}
 		c.err = err
 		c.result, c.handle, c.history = op.Result{}, nil, nil
+		c.done <- struct{}{}
 	}
-	for _, c := range batch {
-		if c.done != nil {
-			c.done <- struct{}{}
-		}
-	}
+	s.images.giveUp(err)
 }
