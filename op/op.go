@@ -159,8 +159,8 @@ type Result struct {
 	// Version is the run's version after the request. A request that changes
 	// nothing makes no commit and leaves it as it was.
 	Version uint64
-	// Previous is what the first write of the request replaced or deleted;
-	// Existed is false where there was nothing.
+	// Previous is what the key of the first write held, if that write is a
+	// delete or has a condition; Existed is false where there was nothing.
 	Previous Item
 	Existed  bool
 }

@@ -139,6 +139,10 @@ func TestErrors(t *testing.T) {
 			"inmem: commit too large; split it: 2 bytes, the limit is 1",
 		},
 		{
+			&ShardCountError{Stored: 4, Wanted: 8}, ErrShardCount,
+			"inmem: the store has another number of shards: it was created with 4, not 8; leave Options.Shards 0",
+		},
+		{
 			&VersionError{Key: "a\x00b", Expected: 3, Actual: 0}, ErrWrongVersion,
 			`inmem: key is not at the expected version: key "a\x00b": expected 3, is 0 (0 = absent)`,
 		},
@@ -166,6 +170,9 @@ func TestErrorsAs(t *testing.T) {
 	var version *VersionError
 	require.ErrorAs(t, fmt.Errorf("put: %w", &VersionError{"k", 1, 2}), &version)
 	assert.EqualValues(t, 2, version.Actual)
+	var shards *ShardCountError
+	require.ErrorAs(t, fmt.Errorf("open: %w", &ShardCountError{4, 8}), &shards)
+	assert.Equal(t, 4, shards.Stored)
 	var corrupt *CorruptError
 	require.ErrorAs(t, fmt.Errorf("open: %w", &CorruptError{"f", 9, "r"}), &corrupt)
 	assert.Equal(t, "f", corrupt.File)
@@ -178,6 +185,7 @@ func sentinels() []error {
 	return []error{
 		ErrNotFound, ErrClosed, ErrPoisoned, ErrDiskFull, ErrWrongVersion, ErrKeyEmpty, ErrKeyTooLarge,
 		ErrValueTooLarge, ErrBatchTooLarge, ErrInvalidTTL, ErrInvalidOption, ErrCorrupt, ErrUnsupported,
+		ErrNotDirectory, ErrShardCount, ErrNoStore,
 	}
 }
 

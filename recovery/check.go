@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"inmem/checkpoint"
 	"inmem/op"
@@ -37,6 +38,9 @@ type ShardChecked struct {
 // there is no store to check; what is wrong with the store is in Problems.
 func Check(fsys vfs.FS, dir string) (*Checked, error) {
 	holder, locked, err := fsys.Locked(filepath.Join(dir, lockName))
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil, fmt.Errorf("%w: %s", op.ErrNotDirectory, dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +50,9 @@ func Check(fsys vfs.FS, dir string) (*Checked, error) {
 	out := &Checked{}
 	m, err := checkpoint.ReadManifest(fsys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
+		if err = noManifest(fsys, dir); err == nil {
+			return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
+		}
 	}
 	if err != nil {
 		out.Problems = append(out.Problems, err)
@@ -55,20 +61,33 @@ func Check(fsys vfs.FS, dir string) (*Checked, error) {
 	out.Shards = make([]ShardChecked, len(m.Shards))
 	for i := range m.Shards {
 		c := checker{fsys: fsys, dir: Dir(dir, i), m: m, i: i, out: &out.Shards[i]}
-		if err := c.shard(); err != nil {
-			out.Problems = append(out.Problems, flatten(err)...)
+		for _, err := range flatten(c.shard()) {
+			out.Problems = append(out.Problems, missing(c.dir, err))
 		}
 	}
 	return out, nil
 }
 
+// noManifest tells a store that lost its manifest from a directory that has
+// none, for which it returns nil.
+func noManifest(fsys vfs.FS, dir string) error {
+	shards, err := shardDirs(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return orphaned(fsys, dir, shards)
+}
+
 // flatten takes a joined error apart.
 func flatten(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if e, ok := err.(interface{ Unwrap() []error }); ok {
-		joined = e
+	if err == nil {
+		return nil
 	}
-	if joined == nil {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
 		return []error{err}
 	}
 	var list []error

@@ -1,13 +1,13 @@
 package recovery
 
 import (
-	"crypto/rand"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -21,7 +21,11 @@ import (
 	"inmem/wal"
 )
 
-const lockName = "LOCK"
+const (
+	lockName     = "LOCK"
+	manifestName = "MANIFEST"
+	shardPrefix  = "shard-"
+)
 
 // Config says what to open and how.
 type Config struct {
@@ -49,14 +53,14 @@ type Store struct {
 
 // Dir returns the directory of a shard.
 func Dir(dir string, shard int) string {
-	return filepath.Join(dir, fmt.Sprintf("shard-%04d", shard))
+	return filepath.Join(dir, fmt.Sprintf(shardPrefix+"%04d", shard))
 }
 
 // Open opens the store in cfg.Dir, or creates it.
 func Open(cfg Config) (st *Store, err error) {
 	begun := cfg.Wall()
 	if err := cfg.makeDir(); err != nil {
-		return nil, err
+		return nil, diskFull(err)
 	}
 	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, lockName), cfg.Holder)
 	if err != nil {
@@ -97,98 +101,35 @@ func diskFull(err error) error {
 	return err
 }
 
-func (cfg *Config) makeDir() error {
-	info, err := cfg.FS.Stat(cfg.Dir)
-	if err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
-		return fmt.Errorf("%w: %s", op.ErrNotDirectory, cfg.Dir)
-	}
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return diskFull(err)
-	}
-	return cfg.FS.SyncDir(filepath.Dir(cfg.Dir))
-}
-
-// create makes a new store. The manifest comes last: before it there is none.
-func (st *Store) create(cfg *Config) (*checkpoint.Manifest, error) {
-	var err error
-	if st.Report.Verdict, err = cfg.sweep(); err != nil {
-		return nil, err
-	}
-	n := cfg.Shards
-	if n == 0 {
-		n = cfg.DefaultShards
-	}
-	now := cfg.Wall().UnixMilli()
-	m := &checkpoint.Manifest{Created: now, Time: now, Shards: make([]checkpoint.Shard, n)}
-	if _, err := rand.Read(m.Store[:]); err != nil {
-		return nil, err
-	}
-	for i := range m.Shards {
-		m.Shards[i].First = 1
-		dir := Dir(cfg.Dir, i)
-		if err := cfg.FS.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
-		}
-		if err := wal.Create(cfg.FS, dir, identity(m, i), wal.Options{Now: func() int64 { return now }}); err != nil {
-			return nil, err
-		}
-	}
-	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
-		return nil, err
-	}
-	return m, checkpoint.NewManifestFile(cfg.FS, cfg.Dir, m).Update(func(*checkpoint.Manifest) {})
-}
-
-// sweep removes what an unfinished creation left, and refuses where there was
-// more: then a manifest is missing.
-func (cfg *Config) sweep() (Verdict, error) {
-	entries, err := cfg.FS.ReadDir(cfg.Dir)
-	if err != nil {
-		return "", err
-	}
-	verdict := Created
-	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), "shard-") {
-			continue
-		}
-		dir := filepath.Join(cfg.Dir, e.Name())
-		unused, err := wal.Unused(cfg.FS, dir)
-		if err != nil {
-			return "", err
-		}
-		images, err := checkpoint.Any(cfg.FS, dir)
-		if err != nil {
-			return "", err
-		}
-		if !unused || images {
-			return "", &op.CorruptError{File: filepath.Join(cfg.Dir, "MANIFEST"),
-				Reason: "the manifest is missing, but " + e.Name() + " has data"}
-		}
-		verdict = Recreated
-	}
-	return verdict, nil
-}
-
 func identity(m *checkpoint.Manifest, i int) wal.Identity {
 	return wal.Identity{Store: m.Store, Shard: uint32(i)}
 }
 
-// recover brings all shards up, in parallel.
+// recover brings all shards up. It reads all of them before it changes
+// anything, because one of them may be a reason to refuse the store.
 func (st *Store) recover(cfg *Config, m *checkpoint.Manifest) error {
-	n := len(m.Shards)
-	st.Shards = make([]shard.Config, n)
-	st.Report.Shards = make([]ShardReport, n)
-	var all errgroup.Group
-	for i := range n {
-		all.Go(func() error { return st.recoverShard(cfg, m, i) })
+	shards := make([]recovering, len(m.Shards))
+	st.Shards = make([]shard.Config, len(shards))
+	st.Report.Shards = make([]ShardReport, len(shards))
+	for i := range shards {
+		shards[i] = recovering{
+			cfg: cfg, m: m, i: i, dir: Dir(cfg.Dir, i), clock: st.Clock,
+			out: &st.Shards[i], report: &st.Report.Shards[i],
+		}
+		st.Shards[i] = shard.Config{
+			Number: i, FS: cfg.FS, Dir: shards[i].dir, Store: m.Store, Clock: st.Clock, Health: cfg.Health,
+			Manifest: st.Manifest, State: shard.NewState(),
+		}
 	}
-	if err := all.Wait(); err != nil {
+	if err := inParallel(shards, (*recovering).read); err != nil {
+		return err
+	}
+	// A process that was killed between a rename and its sync leaves a manifest
+	// that a power cut may still take back; what it replaced must stay till then.
+	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
+		return err
+	}
+	if err := inParallel(shards, (*recovering).mend); err != nil {
 		return err
 	}
 	var orphans []*run.Info
@@ -201,29 +142,71 @@ func (st *Store) recover(cfg *Config, m *checkpoint.Manifest) error {
 	return nil
 }
 
-func (st *Store) recoverShard(cfg *Config, m *checkpoint.Manifest, i int) error {
-	dir := Dir(cfg.Dir, i)
-	rep := &st.Report.Shards[i]
-	out := &st.Shards[i]
-	*out = shard.Config{
-		Number: i, FS: cfg.FS, Dir: dir, Store: m.Store, Clock: st.Clock, Health: cfg.Health,
-		Manifest: st.Manifest, State: shard.NewState(),
+// inParallel calls fn for all shards at once and returns the error of the
+// first that has one, by number: the same store gives the same error.
+func inParallel(shards []recovering, fn func(*recovering) error) error {
+	errs := make([]error, len(shards))
+	var all errgroup.Group
+	all.SetLimit(2 * runtime.GOMAXPROCS(0)) // one reads while another computes
+	for i := range shards {
+		all.Go(func() error {
+			errs[i] = fn(&shards[i])
+			return nil
+		})
 	}
-	if err := loadCheckpoint(cfg.FS, dir, m, i, out, rep); err != nil {
-		return err
+	_ = all.Wait() // they are in errs
+	return cmp.Or(errs...)
+}
+
+// recovering is a shard on its way up.
+type recovering struct {
+	cfg    *Config
+	m      *checkpoint.Manifest
+	i      int
+	dir    string
+	clock  *shard.Clock
+	out    *shard.Config
+	report *ShardReport
+
+	keep    map[uint64]bool // the checkpoint files that are needed
+	scanned *wal.Scanned
+}
+
+// read finds out what is there. It changes nothing.
+func (r *recovering) read() error {
+	if err := r.checkpoint(); err != nil {
+		return missing(r.dir, err)
 	}
-	after := m.Shards[i].Checkpoint
-	bounds := wal.Bounds{First: m.Shards[i].First, After: after, Synced: max(m.Shards[i].Synced, after)}
-	replay := replayer{state: out.State, time: m.Time}
-	sc, err := wal.Scan(cfg.FS, dir, identity(m, i), bounds, replay.frame)
+	rec := &r.m.Shards[r.i]
+	bounds := wal.Bounds{First: rec.First, After: rec.Checkpoint, Synced: max(rec.Synced, rec.Checkpoint)}
+	replay := replayer{state: r.out.State}
+	sc, err := wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, replay.frame)
 	if err != nil {
+		return missing(r.dir, err)
+	}
+	r.scanned = sc
+	r.clock.Raise(max(replay.time, sc.Time))
+	r.report.fill(sc, r.out.State)
+	return nil
+}
+
+// mend does what read has found to be necessary, and opens the log.
+func (r *recovering) mend() (err error) {
+	if err := checkpoint.Clean(r.cfg.FS, r.dir, r.keep); err != nil {
 		return err
 	}
-	st.Clock.Raise(max(replay.time, sc.Time))
-	rep.fill(sc, out.State)
-	opts := cfg.Log(i, len(m.Shards))
-	opts.Now, opts.OnError = st.Clock.Now, cfg.Health.Poison
-	out.Log, err = wal.Open(cfg.FS, dir, identity(m, i), sc, opts)
+	opts := r.cfg.Log(r.i, len(r.m.Shards))
+	opts.Now, opts.OnError = r.clock.Now, r.cfg.Health.Poison
+	r.out.Log, err = wal.Open(r.cfg.FS, r.dir, identity(r.m, r.i), r.scanned, opts)
+	return err
+}
+
+// missing tells the absence of a shard's directory, which is damage, from
+// other errors.
+func missing(dir string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return &op.CorruptError{File: dir, Reason: "a part of the shard is missing: " + err.Error()}
+	}
 	return err
 }
 
@@ -241,31 +224,32 @@ func (rep *ShardReport) fill(sc *wal.Scanned, state *shard.State) {
 	}
 }
 
-// loadCheckpoint takes all runs from the checkpoint the manifest names, and
-// removes the files that it does not need.
-func loadCheckpoint(fsys vfs.FS, dir string, m *checkpoint.Manifest, i int, out *shard.Config, rep *ShardReport) (err error) {
-	keep := map[uint64]bool{}
-	if sequence := m.Shards[i].Checkpoint; sequence != 0 {
-		files := checkpoint.OpenFiles(fsys, dir, m.Store, uint32(i))
-		defer func() { err = errors.Join(err, files.Close()) }()
-		x, err := files.Index(sequence)
-		if err != nil {
+// checkpoint takes all runs from the checkpoint the manifest names.
+func (r *recovering) checkpoint() (err error) {
+	r.keep = map[uint64]bool{}
+	sequence := r.m.Shards[r.i].Checkpoint
+	if sequence == 0 {
+		return nil
+	}
+	files := checkpoint.OpenFiles(r.cfg.FS, r.dir, r.m.Store, uint32(r.i))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	x, err := files.Index(sequence)
+	if err != nil {
+		return err
+	}
+	r.keep[sequence] = true
+	for k := range x.Entries {
+		e := &x.Entries[k]
+		r.keep[e.Location.File] = true
+		if err := loadRun(files, e, r.out.State); err != nil {
 			return err
 		}
-		keep[sequence] = true
-		for k := range x.Entries {
-			e := &x.Entries[k]
-			keep[e.Location.File] = true
-			if err := loadRun(files, e, out.State); err != nil {
-				return err
-			}
-		}
-		out.State.Forget(x.Deleted)
-		out.Clock.Raise(x.Time)
-		out.Index = x
-		rep.Checkpoint, rep.Images = sequence, len(x.Entries)
 	}
-	return checkpoint.Clean(fsys, dir, keep)
+	r.out.State.Forget(x.Deleted)
+	r.clock.Raise(x.Time)
+	r.out.Index = x
+	r.report.Checkpoint, r.report.Images = sequence, len(x.Entries)
+	return nil
 }
 
 func loadRun(files *checkpoint.Files, e *checkpoint.Entry, state *shard.State) error {

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -22,8 +23,8 @@ type imager struct {
 
 	// The owner's.
 	running bool
-	base    uint64     // bytes of the log when the last checkpoint was begun
-	next    uint64     // bytes it must grow before the next is considered
+	base    int64      // bytes of the log when the last checkpoint was begun
+	next    int64      // bytes it must grow before the next is considered
 	waiting []*command // those who asked for a checkpoint that has not begun …
 	served  []*command // … and for the one that is running
 
@@ -32,6 +33,7 @@ type imager struct {
 	deleted []run.ID
 	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
 	last    uint64               // sequence of that checkpoint; 0 = none
+	outcome error                // of the checkpoint taken last; for others after the end
 }
 
 // imageJob is what changed in a shard up to a sequence of its log.
@@ -54,7 +56,7 @@ type CheckpointDone struct {
 
 func newImager(s *Shard) *imager {
 	im := &imager{
-		shard: s, jobs: make(chan imageJob, 1), next: uint64(max(s.cfg.CheckpointBytes, 0)),
+		shard: s, jobs: make(chan imageJob, 1), base: -s.cfg.Tail, next: max(s.cfg.CheckpointBytes, 0),
 		entries: map[run.ID]*checkpoint.Entry{}, pending: map[run.ID]*Snapshot{},
 	}
 	if x := s.cfg.Index; x != nil {
@@ -70,20 +72,35 @@ func (im *imager) start(name string) {
 	im.actor = actor.Go(name, func() {
 		for job := range im.jobs {
 			done := im.take(job)
+			im.outcome = done.Err
+			im.shard.cfg.OnCheckpoint(done)
 			if done.Err != nil && !errors.Is(done.Err, op.ErrDiskFull) {
 				im.shard.health.Poison(done.Err)
 			}
-			im.shard.cfg.OnCheckpoint(done)
-			// A closed mailbox means that nobody waits any more.
-			_ = im.shard.mailbox.Send(context.Background(), &command{kind: imaged, err: done.Err})
+			im.tellOwner(done.Err)
 		}
-	}, func(p *actor.PanicError) { im.shard.health.Poison(p) })
+	}, func(p *actor.PanicError) {
+		im.shard.health.Poison(p)
+		im.tellOwner(p) // those who wait for the checkpoint must not wait for ever
+	})
+}
+
+// tellOwner tells the owner that a checkpoint ended. A closed mailbox is no
+// matter: then stop answers those who wait.
+func (im *imager) tellOwner(err error) {
+	_ = im.shard.mailbox.Send(context.Background(), &command{kind: imaged, err: err})
 }
 
 // stop waits for a running checkpoint. The owner must have ended.
 func (im *imager) stop() {
 	close(im.jobs)
 	im.actor.Wait()
+	if err := im.shard.health.Err(); err != nil {
+		im.giveUp(err)
+		return
+	}
+	im.answer(im.served, im.outcome)
+	im.served = nil
 	im.giveUp(op.ErrClosed)
 }
 
@@ -117,7 +134,8 @@ func (im *imager) consider() {
 	if im.running {
 		return
 	}
-	grown := s.log.Stats().Bytes - im.base
+	written := int64(s.log.Stats().Bytes)
+	grown := written - im.base
 	if len(im.waiting) == 0 {
 		if s.cfg.CheckpointBytes < 0 || grown < im.next {
 			return
@@ -137,7 +155,7 @@ func (im *imager) consider() {
 	clear(s.state.dirty)
 	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
 	im.running = true
-	im.base, im.next = s.log.Stats().Bytes, uint64(max(s.cfg.CheckpointBytes, 0))
+	im.base, im.next = written, max(s.cfg.CheckpointBytes, 0)
 	im.served, im.waiting = im.waiting, nil
 	im.jobs <- job // has room: one job at a time
 }
@@ -159,13 +177,11 @@ func (im *imager) take(job imageJob) (done CheckpointDone) {
 	}
 	done.Runs = len(im.pending)
 	done.Bytes, done.Err = im.write(job)
-	if vfs.IsNoSpace(done.Err) {
-		done.Err = errors.Join(op.ErrDiskFull, done.Err)
-	}
-	if done.Err == nil {
-		im.last = job.sequence
-		clear(im.pending)
-		im.shard.metrics.checkpoints.Add(1)
+	// After a failed sync or rename nobody knows what the disk holds: such a
+	// failure stops the store, for whatever reason it failed.
+	var final *checkpoint.FinalError
+	if vfs.IsNoSpace(done.Err) && !errors.As(done.Err, &final) {
+		done.Err = fmt.Errorf("%w: %w", op.ErrDiskFull, done.Err)
 	}
 	return done
 }
@@ -197,7 +213,9 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	im.entries = next
+	im.entries, im.last = next, job.sequence
+	clear(im.pending)
+	im.shard.metrics.checkpoints.Add(1)
 	keep := map[uint64]bool{job.sequence: true}
 	for _, e := range next {
 		keep[e.Location.File] = true

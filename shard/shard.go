@@ -41,6 +41,7 @@ type Config struct {
 	Log      *wal.Log
 	Manifest *checkpoint.ManifestFile
 	Index    *checkpoint.Index // nil = no checkpoint yet
+	Tail     int64             // bytes of log that were replayed
 	// CheckpointBytes is how much the log grows before the next checkpoint, at
 	// least; negative = never.
 	CheckpointBytes int64
@@ -86,11 +87,14 @@ func New(cfg Config) *Shard {
 }
 
 // Close refuses new work, finishes what was accepted, and closes the log. It
-// returns the sequence of the log's last frame.
+// returns the sequence of the log's last frame. It is called once.
 func (s *Shard) Close() (last uint64, err error) {
 	s.mailbox.Close()
 	s.owner.Wait()
 	s.images.stop()
+	if s.health.Err() != nil {
+		s.cfg.Clock.Freeze() // it may be what failed, and the log's seal has a time
+	}
 	last, err = s.log.Close()
 	return last, err
 }
@@ -133,8 +137,8 @@ func (s *Shard) loop() {
 func (s *Shard) guarded(batch []*command) {
 	s.replied, s.current = 0, batch
 	s.health.Poison(actor.Guard(s.name, s.processCurrent))
-	if s.replied < len(batch) {
-		s.refuse(batch[s.replied:], s.health.Err())
+	if err := s.health.Err(); err != nil {
+		s.refuse(batch[s.replied:], err)
 	}
 	s.current = nil
 }
@@ -208,7 +212,10 @@ func (s *Shard) step(c *command, now int64) bool {
 	case expire:
 		commit = s.state.Expire(c.id, c.due, now)
 	case history:
-		c.history, c.err = s.log.History()
+		if c.history, c.err = s.log.History(); c.err != nil {
+			s.health.Poison(c.err)
+			return false
+		}
 	case image:
 		s.images.waiting = append(s.images.waiting, c)
 		c.later = true

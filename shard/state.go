@@ -79,9 +79,9 @@ func (s *State) start(id run.ID, version uint64, now int64) *op.Commit {
 // Begin decides on a new run. A nil commit without an error means that the
 // space exists already.
 func (s *State) Begin(info *run.Info, now int64) (*op.Commit, error) {
-	_, err := s.find(info.ID)
+	r, err := s.find(info.ID)
 	switch {
-	case err == nil && info.Space:
+	case err == nil && info.Space && r.info.Space:
 		return nil, nil
 	case err == nil:
 		return nil, fmt.Errorf("%w: %v", run.ErrExists, info.ID)
@@ -181,24 +181,21 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	c := s.start(id, r.version+1, now)
 	for i := range req.Writes {
 		w := &req.Writes[i]
-		it, exists := r.keys.Get(s.mapKey(w.Tag, w.Key))
-		exists = exists && !it.Expired(now)
-		if i == 0 && exists {
-			res.Previous, res.Existed = it, true
-		}
-		if want, ok := w.Expect.Get(); ok {
-			actual := uint64(0)
-			if exists {
-				actual = it.Version
+		want, conditional := w.Expect.Get()
+		if conditional || w.Kind == op.Delete { // a plain put need not know what was there
+			it, exists := r.keys.Get(s.mapKey(w.Tag, w.Key))
+			exists = exists && !it.Expired(now)
+			if i == 0 && exists {
+				res.Previous, res.Existed = it, true
 			}
-			if actual != want {
+			if actual := versionOf(it, exists); conditional && actual != want {
 				return nil, op.Result{}, &op.VersionError{Key: w.Key, Expected: want, Actual: actual}
 			}
-		}
-		// A delete of what is not there changes nothing, unless a put of the
-		// same request may have made it.
-		if w.Kind == op.Delete && !exists && (!puts || i == 0) {
-			continue
+			// A delete of what is not there changes nothing, unless a put of
+			// the same request may have made it.
+			if w.Kind == op.Delete && !exists && (!puts || i == 0) {
+				continue
+			}
 		}
 		o := op.Op{Kind: w.Kind, Tag: w.Tag, Key: w.Key, Value: w.Value}
 		if w.TTL > 0 {
@@ -211,6 +208,14 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	}
 	res.Version = c.Version
 	return c, res, nil
+}
+
+// versionOf is what a condition is held against: 0 for a key that is absent.
+func versionOf(it op.Item, exists bool) uint64 {
+	if !exists {
+		return 0
+	}
+	return it.Version
 }
 
 // deadline is at least a millisecond from now, and never overflows.
@@ -370,12 +375,12 @@ func (r *liveRun) snapshot() *Snapshot {
 }
 
 // bytes returns the memory the runs' keys and values take, about.
-func (s *State) bytes() uint64 {
+func (s *State) bytes() int64 {
 	var n int64
 	for _, r := range s.runs {
 		n += r.keys.Bytes()
 	}
-	return uint64(n)
+	return n
 }
 
 // Len returns how many runs there are, and how many keys in all of them.
