@@ -71,7 +71,7 @@ func (db *DB) open() (err error) {
 			return wal.Options{
 				SegmentSize: db.opts.SegmentSize,
 				Interval:    db.opts.BatchInterval,
-				Commits:     max(1, db.opts.BatchCommits/shards),
+				Commits:     db.opts.BatchCommits,
 				ZeroAhead:   db.opts.Durability == Strict,
 				OnSegment: func(path string, first uint64, sealed bool) {
 					db.events.tell(Segment{Shard: shard, Path: path, First: first, Sealed: sealed})
@@ -111,8 +111,9 @@ func (db *DB) place(id run.ID) *shard.Shard { return db.shards[shard.Place(id, l
 
 // Close refuses new calls, finishes those that were accepted, syncs and seals
 // the logs, and unlocks the directory, whatever fails on the way. It may be
-// called again, from anywhere, and then returns what the first call returned:
-// nil, or what kept the store from ending well.
+// called again, from anywhere but OnEvent, and then returns what the first call
+// returned: nil, or what kept the store from ending well. That is an
+// ErrPoisoned where the store had stopped before.
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
 		db.closed.Store(true)
@@ -131,7 +132,10 @@ func (db *DB) close() error {
 	}
 	all.Wait()
 	err := errors.Join(errs...)
-	if err == nil && db.health.Err() == nil {
+	if failed := db.health.Err(); failed != nil {
+		err = failed
+	}
+	if err == nil {
 		// From now on a log that ends earlier than this is known to be damaged.
 		err = db.store.Manifest.Update(func(m *checkpoint.Manifest) {
 			m.Time = max(m.Time, db.store.Clock.Now())
@@ -139,6 +143,9 @@ func (db *DB) close() error {
 				m.Shards[i].Synced = last[i]
 			}
 		})
+		if vfs.IsNoSpace(err) {
+			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+		}
 	}
 	err = errors.Join(err, db.store.Lock.Close())
 	db.events.close()
@@ -224,8 +231,11 @@ func (db *DB) BeginRun(ctx context.Context, meta run.Meta) (*Run, error) {
 // first use.
 func (db *DB) Space(ctx context.Context, ns run.Namespace) (*Run, error) {
 	info := &run.Info{Meta: run.Meta{ID: ns.SpaceID(), Namespace: ns}, Space: true}
+	// A run that was begun with the ID of the space is not taken for it.
 	if r, err := db.Run(info.ID); err == nil {
-		return r, nil
+		if snap := r.handle.Load(); snap != nil && snap.Info.Space {
+			return r, nil
+		}
 	}
 	return db.begin(ctx, info)
 }
@@ -270,7 +280,8 @@ func (db *DB) DeleteRun(ctx context.Context, id run.ID) error {
 }
 
 // Runs returns the runs that the filter chooses, ordered by creation, as of
-// the moment the loop begins. It loads nothing of what is in them. The infos
+// the moment the loop begins, but for those that were deleted since and for
+// LastVersion, which is newer. It loads nothing of what is in them. The infos
 // belong to the caller. The loop ends after an error.
 func (db *DB) Runs(ctx context.Context, filter run.Filter) iter.Seq2[*run.Info, error] {
 	return func(yield func(*run.Info, error) bool) {
@@ -284,14 +295,18 @@ func (db *DB) Runs(ctx context.Context, filter run.Filter) iter.Seq2[*run.Info, 
 				yield(nil, err)
 				return
 			}
-			r, err := db.Run(info.ID)
+			// The newest info is not taken: the filter may not choose it.
+			info = info.Clone()
+			newest, err := db.info(info.ID)
 			if errors.Is(err, ErrRunNotFound) {
-				continue // deleted since the loop began
+				continue
 			}
-			if err == nil {
-				info, err = r.Info()
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			if !yield(info, err) || err != nil {
+			info.LastVersion = newest.LastVersion
+			if !yield(info, nil) {
 				return
 			}
 			if left--; left == 0 {
@@ -299,6 +314,15 @@ func (db *DB) Runs(ctx context.Context, filter run.Filter) iter.Seq2[*run.Info, 
 			}
 		}
 	}
+}
+
+// info returns the newest metadata of a run.
+func (db *DB) info(id run.ID) (*run.Info, error) {
+	r, err := db.Run(id)
+	if err != nil {
+		return nil, err
+	}
+	return r.Info()
 }
 
 // merged merges what the shards' indexes choose into one order.

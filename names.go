@@ -18,7 +18,8 @@ const (
 	Strict = op.Strict
 	// Batched, the default: acknowledged = handed to the operating system. A
 	// killed process loses nothing; a power cut at most the commits of the
-	// last Options.BatchInterval, and at most Options.BatchCommits of them.
+	// last Options.BatchInterval, and of each shard at most
+	// Options.BatchCommits of them.
 	Batched = op.Batched
 	// Async: acknowledged = applied in memory, written and synced in the
 	// background within Options.BatchInterval. A killed process may lose that.

@@ -26,7 +26,7 @@ type Options struct {
 	// at least 1 ms.
 	BatchInterval time.Duration
 	// BatchCommits is the most acknowledged Batched commits that are unsynced
-	// at any time, in the whole store; 0 = 1,000.
+	// at any time, in each shard; 0 = 1,000.
 	BatchCommits int
 
 	// MaxKeySize bounds a key, in bytes; 0 = 64 KiB, at most 1 MiB.

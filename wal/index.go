@@ -2,10 +2,10 @@ package wal
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 	"sort"
 
@@ -48,34 +48,35 @@ const (
 // once the index is synced, and so vouches for it. It also says that a successor
 // exists, because sealing comes after the next segment was made.
 func encodeIndex(entries []entry, end int64, last uint64, salt uint32) (index, foot []byte) {
-	sorted := slices.Clone(entries)
-	slices.SortFunc(sorted, func(a, b entry) int {
-		if c := bytes.Compare(a.stream[:], b.stream[:]); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.offset, b.offset)
-	})
-	var streams uint32
-	var table, positions []byte
-	for i := 0; i < len(sorted); {
-		j := i
-		for j < len(sorted) && sorted[j].stream == sorted[i].stream {
-			positions = binary.LittleEndian.AppendUint32(positions, uint32(sorted[j].offset/align))
-			j++
-		}
-		table = append(table, sorted[i].stream[:]...)
-		table = binary.LittleEndian.AppendUint32(table, uint32(i))
-		table = binary.LittleEndian.AppendUint32(table, uint32(j-i))
-		streams++
-		i = j
+	counts := map[[streamSize]byte]uint32{}
+	for i := range entries {
+		counts[entries[i].stream]++
 	}
-	index = append(table, positions...)
+	streams := slices.SortedFunc(maps.Keys(counts), func(a, b [streamSize]byte) int { return bytes.Compare(a[:], b[:]) })
+	// Entries are in order of the offset: counting is enough to order them by
+	// stream, and several times faster than sorting.
+	index = make([]byte, 0, len(streams)*indexRecord+len(entries)*4)
+	place, start := map[[streamSize]byte]uint32{}, uint32(0)
+	for _, stream := range streams {
+		index = append(index, stream[:]...)
+		index = binary.LittleEndian.AppendUint32(index, start)
+		index = binary.LittleEndian.AppendUint32(index, counts[stream])
+		place[stream] = start
+		start += counts[stream]
+	}
+	positions := index[len(index) : len(index)+len(entries)*4]
+	for i := range entries {
+		at := place[entries[i].stream]
+		binary.LittleEndian.PutUint32(positions[4*at:], uint32(entries[i].offset/align))
+		place[entries[i].stream] = at + 1
+	}
+	index = index[:len(index)+len(positions)]
 	foot = make([]byte, footerSize)
 	copy(foot, indexMagic)
 	binary.LittleEndian.PutUint64(foot[8:], uint64(end))
 	binary.LittleEndian.PutUint64(foot[16:], last)
-	binary.LittleEndian.PutUint32(foot[24:], streams)
-	binary.LittleEndian.PutUint32(foot[28:], uint32(len(sorted)))
+	binary.LittleEndian.PutUint32(foot[24:], uint32(len(streams)))
+	binary.LittleEndian.PutUint32(foot[28:], uint32(len(entries)))
 	binary.LittleEndian.PutUint32(foot[32:], salt)
 	binary.LittleEndian.PutUint32(foot[40:], crc32.Checksum(index, castagnoli))
 	binary.LittleEndian.PutUint32(foot[44:], crc32.Checksum(foot[:44], castagnoli))
