@@ -16,7 +16,7 @@ type Event interface {
 	level() slog.Level
 }
 
-// Recovered is the first event of a store: what Open found.
+// Recovered tells what Open found and did, once.
 type Recovered struct{ Report *RecoveryReport }
 
 // Segment tells that a shard's log began a new file, or, with Sealed, that it
@@ -31,7 +31,7 @@ type Segment struct {
 // CheckpointDone tells that a shard took a checkpoint, or with Err why not.
 type CheckpointDone shard.CheckpointDone
 
-// Poisoned is the last event of a store that failed: it takes no more work.
+// Poisoned tells, once, that the store failed: it takes no more work.
 type Poisoned struct{ Err error }
 
 func (e Recovered) String() string {

@@ -23,18 +23,18 @@ type Options struct {
 	Durability Durability
 	// BatchInterval is the longest that an acknowledged Batched or Async commit
 	// stays unsynced, apart from the time the sync itself takes; 0 = 100 ms,
-	// at least 1 ms.
+	// 1 ms to 24 h.
 	BatchInterval time.Duration
 	// BatchCommits is the most acknowledged Batched commits that are unsynced
-	// at any time, in each shard; 0 = 1,000.
+	// at any time, in each shard; 0 = 1,000, at most 2^30.
 	BatchCommits int
 
 	// MaxKeySize bounds a key, in bytes; 0 = 64 KiB, at most 1 MiB.
 	MaxKeySize int
 	// MaxValueSize bounds a value, in bytes; 0 = 64 MiB, at most 512 MiB.
 	MaxValueSize int
-	// MaxCommitSize bounds one batch, in bytes; 0 = 128 MiB, at most 1 GiB, and
-	// not less than a key and a value.
+	// MaxCommitSize bounds one batch, in bytes; 0 = 128 MiB, at most 1,023 MiB,
+	// and not less than a key and a value.
 	MaxCommitSize int
 
 	// SegmentSize is the size, in bytes, at which a shard begins a new file of

@@ -25,8 +25,10 @@ type config struct {
 	cell   time.Duration // a measurement lasts
 	rounds int
 	shards int // 0 = the store's default
+	window int // Options.BatchCommits; 0 = the default
 	reopen []int
 	only   string
+	cpu    string
 }
 
 func main() {
@@ -51,7 +53,9 @@ func parse(args []string) (*config, error) {
 	flags.DurationVar(&cfg.cell, "cell", 3*time.Second, "how long one measurement lasts")
 	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds; the median is reported")
 	flags.IntVar(&cfg.shards, "shards", 0, "shards of the stores; 0 = the default")
+	flags.IntVar(&cfg.window, "window", 0, "Options.BatchCommits of the stores; 0 = the default")
 	flags.StringVar(&cfg.only, "only", "", "run only the cells whose name contains this")
+	flags.StringVar(&cfg.cpu, "cpuprofile", "", "write a CPU profile of the throughput cells to this file")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ type store struct {
 // open makes a new store under a name of its own.
 func (cfg *config) open(name string, opts inmem.Options) (*store, error) {
 	s := &store{cfg: cfg, dir: filepath.Join(cfg.dir, name)}
-	opts.Shards = cfg.shards
+	opts.Shards, opts.BatchCommits = cfg.shards, cfg.window
 	var err error
 	if s.db, err = inmem.Open(s.dir, &opts); err != nil {
 		return nil, err
@@ -215,6 +216,41 @@ func throughput(cfg *config, table *table) error {
 		}
 		stores[c.mode] = s
 	}
+	stop, err := profile(cfg.cpu)
+	if err != nil {
+		return err
+	}
+	if err := rounds(cfg, table, stores); err != nil {
+		return err
+	}
+	if err := stop(); err != nil {
+		return err
+	}
+	for _, s := range stores {
+		if err := s.remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// profile begins a CPU profile, if a file is named, and returns what ends it.
+func profile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
+}
+
+// rounds measures every cell once a round.
+func rounds(cfg *config, table *table, stores map[inmem.Durability]*store) error {
 	for round := range cfg.rounds {
 		for _, c := range cells() {
 			if !cfg.wants(c.name) {
@@ -226,11 +262,6 @@ func throughput(cfg *config, table *table) error {
 				return err
 			}
 			table.add(c.name, c.callers, rate)
-		}
-	}
-	for _, s := range stores {
-		if err := s.remove(); err != nil {
-			return err
 		}
 	}
 	return nil

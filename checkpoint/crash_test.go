@@ -65,7 +65,7 @@ func TestFinishSurvivesPowerLoss(t *testing.T) {
 	before := map[bool]int{} // named after a crash between rename and the directory's sync?
 	for at := 1; ; at++ {
 		done := false
-		for seed := range uint64(30) {
+		for seed := range uint64(15) {
 			m := newDisk(t)
 			first := samples()
 			require.NoError(t, write(m, old, first))

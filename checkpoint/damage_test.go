@@ -96,14 +96,16 @@ func TestFilesOfOthersAreRefused(t *testing.T) {
 		store    [16]byte
 		shard    uint32
 		sequence uint64
+		says     string
 	}{
-		"of another store":   {other, shard, 9},
-		"of another shard":   {store, shard + 1, 9},
-		"under another name": {store, shard, 8},
+		"of another store":   {other, shard, 9, "another store"},
+		"of another shard":   {store, shard + 1, 9, "another store or shard"},
+		"under another name": {store, shard, 8, "name and its header disagree"},
 	} {
 		files := OpenFiles(m, dir, c.store, c.shard)
 		_, err := files.Index(c.sequence)
 		requireCorrupt(t, err, Name(dir, c.sequence), len(b), name)
+		require.ErrorContains(t, err, c.says)
 		require.NoError(t, files.Close())
 	}
 }

@@ -156,7 +156,7 @@ func (w *Writer) Copy(e *Entry, files *Files) error {
 }
 
 // Finish writes the index and makes the file durable under its name. Entries
-// and deleted runs must be in order of run. A *FinalError means that the store
+// and deleted runs must be in order of run, each run's entry once. A *FinalError means that the store
 // must stop; after another error the checkpoint has merely not come about.
 func (w *Writer) Finish(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) error {
 	if w.err != nil {
@@ -185,6 +185,9 @@ func (w *Writer) index(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) error
 		}
 	}
 	for id := range deleted {
+		if id == order.deleted && ft.dead > 0 {
+			continue // twice is once
+		}
 		if !order.dead(id) {
 			return w.fail(fmt.Errorf("checkpoint: deleted run %v is out of order", id))
 		}

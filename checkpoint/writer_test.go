@@ -31,12 +31,24 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
+func TestInfosAreApart(t *testing.T) {
+	m := newDisk(t)
+	require.NoError(t, write(m, 9, samples()))
+	x, _, err := read(m, dir, 9)
+	require.NoError(t, err)
+	for i := range x.Entries {
+		assert.Equal(t, len(x.Entries[i].Info), cap(x.Entries[i].Info), "appending to one must not reach into the next")
+	}
+}
+
 func TestEmptyCheckpoint(t *testing.T) {
 	m := newDisk(t)
 	require.NoError(t, write(m, 1, nil))
 	check(t, m, 1, nil)
 	require.NoError(t, write(m, 2, nil, id(1)))
 	check(t, m, 2, nil, id(1))
+	require.NoError(t, write(m, 3, nil, id(1), id(1), id(2), id(2), id(2)))
+	check(t, m, 3, nil, id(1), id(2))
 }
 
 // TestManyBlocks has images and an index of many blocks, items larger than a
@@ -194,7 +206,6 @@ func TestFinishRefuses(t *testing.T) {
 		"a run twice":            {runs: []run.ID{id(1), id(1)}},
 		"zero deleted run":       {deleted: []run.ID{{}}},
 		"deleted out of order":   {deleted: []run.ID{id(2), id(1)}},
-		"deleted twice":          {deleted: []run.ID{id(2), id(2)}},
 		"an image in the future": {runs: []run.ID{id(1)}, file: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,6 +253,40 @@ func TestAbort(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EROFS)
 }
 
+// TestEveryWriteOfALongIndexFails: among images, entries and deleted runs.
+func TestEveryWriteOfALongIndexFails(t *testing.T) {
+	var images []*image
+	var deleted []run.ID
+	for i := range 70_000 {
+		id := run.ID{0: 1, 12: byte(i >> 16), 13: byte(i >> 8), 14: byte(i)}
+		deleted = append(deleted, id)
+		if i < 3000 {
+			images = append(images, &image{Entry{Run: id, Version: 1, Info: make([]byte, 400)}, []item{kv("k", strings.Repeat("v", 400), 1, 0)}})
+		}
+	}
+	for fail := 1; ; fail++ {
+		m, writes := newDisk(t), 0
+		m.SetFault(func(o vfs.Op) error {
+			if o.Kind == vfs.Write {
+				if writes++; writes == fail {
+					return syscall.ENOSPC
+				}
+			}
+			return nil
+		})
+		err := write(m, 1, images, deleted...)
+		if writes < fail {
+			require.NoError(t, err)
+			check(t, m, 1, images, deleted...)
+			assert.Greater(t, fail, 4, "one write each of images, entries, deleted runs and the footer")
+			break
+		}
+		require.True(t, vfs.IsNoSpace(err), "%v", err)
+		require.False(t, isFinal(err))
+		require.Empty(t, m.Files())
+	}
+}
+
 // TestLeftoverOfACrash: an unfinished file of the same name is written anew.
 func TestLeftoverOfACrash(t *testing.T) {
 	m, images := newDisk(t), samples()
@@ -287,7 +332,7 @@ func genItems() *rapid.Generator[[]item] {
 		keys := rapid.MapOfN(rapid.String(), rapid.Uint64Min(1), 0, 12).Draw(t, "keys")
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
 			size := rapid.OneOf(rapid.IntRange(0, 200), rapid.IntRange(blockTarget-300, blockTarget+300),
-				rapid.SampledFrom([]int{0, 0, 0, 0, 0, writeChunk + 1})).Draw(t, "size")
+				rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, writeChunk + 1})).Draw(t, "size")
 			deadline := rapid.Int64Min(0).Draw(t, "deadline")
 			items = append(items, kv(key, strings.Repeat("v", size), keys[key], deadline))
 		}

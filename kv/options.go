@@ -18,7 +18,8 @@ type WriteOption struct {
 func TTL(d time.Duration) WriteOption { return WriteOption{ttl: d, hasTTL: true} }
 
 // Durability lets this commit be acknowledged by another mode than the
-// store's. A commit never gets less than those that go to the log with it.
+// store's: op.ErrInvalidOption where there is no such mode. A commit never gets
+// less than those that go to the log with it.
 func Durability(d op.Durability) WriteOption { return WriteOption{durability: d} }
 
 func gather(opts []WriteOption) (o WriteOption, err error) {
@@ -28,6 +29,9 @@ func gather(opts []WriteOption) (o WriteOption, err error) {
 				return o, op.ErrInvalidTTL
 			}
 			o.ttl = next.ttl
+		}
+		if next.durability > op.Async {
+			return o, op.ErrInvalidOption
 		}
 		if next.durability != op.Default {
 			o.durability = next.durability

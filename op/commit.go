@@ -12,7 +12,7 @@ import (
 // Commit is an atomic set of operations on one run: the payload of one frame
 // of the log.
 type Commit struct {
-	Run     run.ID
+	Run     run.ID // never zero
 	Version uint64 // the run's version after this commit: 1, 2, 3 …
 	Time    int64  // Unix milliseconds by the store's clock
 	Ops     []Op   // in order; never empty

@@ -14,6 +14,7 @@ import (
 // against somebody who looks for collisions.
 type Digest [16]byte
 
+// String returns 32 hexadecimal digits.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // digestSeed keeps these hashes apart from others of the same family.

@@ -7,27 +7,46 @@ import (
 
 // The sentinels of the store, for errors.Is. Package inmem re-exports them.
 var (
-	ErrNotFound      = errors.New("inmem: key not found")
-	ErrClosed        = errors.New("inmem: store is closed")
-	ErrPoisoned      = errors.New("inmem: store stopped after a failure; reopen it")
-	ErrDiskFull      = errors.New("inmem: disk full; nothing was changed: free space and try again")
-	ErrWrongVersion  = errors.New("inmem: key is not at the expected version")
-	ErrKeyEmpty      = errors.New("inmem: key is empty")
+	// ErrNotFound: there is no such key, or it is past its deadline.
+	ErrNotFound = errors.New("inmem: key not found")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("inmem: store is closed")
+	// ErrPoisoned: a write, sync or rename failed, or there was a bug. It comes
+	// with the cause. What became of a call that got it is unknown until the
+	// store is opened again.
+	ErrPoisoned = errors.New("inmem: store stopped after a failure; reopen it")
+	// ErrDiskFull: there was no space, noticed before anything was changed.
+	ErrDiskFull = errors.New("inmem: disk full; nothing was changed: free space and try again")
+	// ErrWrongVersion: the error is a *VersionError.
+	ErrWrongVersion = errors.New("inmem: key is not at the expected version")
+	// ErrKeyEmpty: a key has at least one byte.
+	ErrKeyEmpty = errors.New("inmem: key is empty")
+	// ErrKeyTooLarge, ErrValueTooLarge, ErrBatchTooLarge: the error is a *SizeError.
 	ErrKeyTooLarge   = errors.New("inmem: key too large")
 	ErrValueTooLarge = errors.New("inmem: value too large")
 	ErrBatchTooLarge = errors.New("inmem: commit too large; split it")
-	ErrInvalidTTL    = errors.New("inmem: time to live must be positive")
+	// ErrInvalidTTL: a time to live that is not positive, or where there can be none.
+	ErrInvalidTTL = errors.New("inmem: time to live must be positive")
+	// ErrInvalidOption: an option that does not exist, is out of its bounds, or
+	// has no place here.
 	ErrInvalidOption = errors.New("inmem: invalid option")
-	ErrCorrupt       = errors.New("inmem: stored data is damaged")
-	ErrUnsupported   = errors.New("inmem: stored format is newer than this program")
-	ErrNotDirectory  = errors.New("inmem: not a directory")
-	ErrShardCount    = errors.New("inmem: the store has another number of shards")
-	ErrNoStore       = errors.New("inmem: no store in this directory")
+	// ErrCorrupt: stored data is damaged. The error is a *CorruptError.
+	ErrCorrupt = errors.New("inmem: stored data is damaged")
+	// ErrUnsupported: the error is an *UnsupportedError. It is no ErrCorrupt.
+	ErrUnsupported = errors.New("inmem: stored format is newer than this program")
+	// ErrNotDirectory: the path of a store leads to a file.
+	ErrNotDirectory = errors.New("inmem: not a directory")
+	// ErrShardCount: the error is a *ShardCountError.
+	ErrShardCount = errors.New("inmem: the store has another number of shards")
+	// ErrNoStore: there is no store to check in the directory.
+	ErrNoStore = errors.New("inmem: no store in this directory")
 )
 
 // ShardCountError says how many shards a store was created with: the number is
 // fixed then. Open it with that number, or with 0, which means whatever it has.
-type ShardCountError struct{ Stored, Wanted int }
+type ShardCountError struct {
+	Stored, Wanted int // what the store has, and what the options asked for
+}
 
 func (e *ShardCountError) Error() string {
 	return fmt.Sprintf("%v: it was created with %d, not %d; leave Options.Shards 0", ErrShardCount, e.Stored, e.Wanted)
@@ -49,7 +68,7 @@ func (e *SizeError) Unwrap() error { return e.Err }
 
 // VersionError says what version a key had instead of the expected one.
 type VersionError struct {
-	Key              string
+	Key              string // without its tag
 	Expected, Actual uint64 // 0 = absent
 }
 
@@ -61,9 +80,9 @@ func (e *VersionError) Unwrap() error { return ErrWrongVersion }
 
 // CorruptError says where stored data is damaged.
 type CorruptError struct {
-	File   string
-	Offset int64 // bytes from the start of File
-	Reason string
+	File   string // a path, or a directory where a file is missing
+	Offset int64  // bytes from the start of File; 0 where the file as a whole is wrong
+	Reason string // for people
 }
 
 func (e *CorruptError) Error() string {
@@ -74,8 +93,8 @@ func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 
 // UnsupportedError says which file has a format this program does not know.
 type UnsupportedError struct {
-	File           string
-	Version, Known uint32
+	File           string // a path
+	Version, Known uint32 // what the file has, and the newest that this program reads
 }
 
 func (e *UnsupportedError) Error() string {

@@ -21,12 +21,12 @@ type Tag uint8
 
 // The tags. 0 is invalid everywhere.
 const (
-	KV           Tag = 1
-	Event        Tag = 2
-	StateMachine Tag = 3
-	Trace        Tag = 4
-	RunMetadata  Tag = 5
-	Vector       Tag = 6
+	KV           Tag = 1 // key-value pairs
+	Event        Tag = 2 // reserved: no face writes it yet
+	StateMachine Tag = 3 // reserved
+	Trace        Tag = 4 // reserved
+	RunMetadata  Tag = 5 // the run's record, under the empty key
+	Vector       Tag = 6 // reserved
 )
 
 var tagNames = [...]string{KV: "kv", Event: "event", StateMachine: "state", Trace: "trace", RunMetadata: "meta", Vector: "vector"}
@@ -38,6 +38,7 @@ func (t Tag) Valid() bool { return t >= KV && t <= Vector }
 // traces and run metadata are the record of what happened: they do not expire.
 func (t Tag) Perishable() bool { return t != Event && t != Trace && t != RunMetadata }
 
+// String returns the tag's name, or its number where there is no such tag.
 func (t Tag) String() string {
 	if t.Valid() {
 		return tagNames[t]
@@ -61,6 +62,7 @@ var kindNames = [...]string{Put: "put", Delete: "delete", Expire: "expire", Drop
 // Valid reports whether k is one of the kinds above.
 func (k Kind) Valid() bool { return k >= Put && k <= Drop }
 
+// String returns the kind's name, or its number where there is no such kind.
 func (k Kind) String() string {
 	if k.Valid() {
 		return kindNames[k]
@@ -86,6 +88,7 @@ const (
 	Async
 )
 
+// String returns the mode's name, or its number where there is no such mode.
 func (d Durability) String() string {
 	switch d {
 	case Default:
@@ -150,8 +153,8 @@ func (e Expect) Get() (version uint64, ok bool) { return e.version, e.set }
 
 // Request is what a face asks of a run: writes that happen together or not at all.
 type Request struct {
-	Writes     []Write
-	Durability Durability
+	Writes     []Write    // in order: later ones of a key win
+	Durability Durability // of this commit; Default = the store's
 }
 
 // Result is the answer to a Request.

@@ -67,10 +67,10 @@ func (in *inner) merge(sep []byte, next *inner) {
 // separates its neighbours.
 type separators struct {
 	n      uint32
-	skip   uint32           // bytes that all have in common
-	prefix prefixes         // of the separators behind skip
-	end    [innerCap]uint32 // where each ends in text
+	skip   uint32 // bytes that all have in common
 	text   []byte
+	prefix prefixes             // of the separators behind skip
+	end    [innerCap - 1]uint32 // where each ends in text
 }
 
 // newSeparators returns separators with a copy of the given ones.

@@ -37,6 +37,11 @@
 // go. A View that still refers to it keeps it by itself. One operation empties at
 // most one chunk of 64 KiB, so its work is bounded.
 //
+// What measurement decided: 31 keys a leaf (15 and 63 cost more for maps of 500
+// keys); records at any alignment; chunks of an eighth of the map rather than
+// the next power of two, which leaves less unused; no map of dead bits beside
+// each chunk, because asking the tree whether a record is live costs no more.
+//
 // ordered carries no compatibility promise of its own; package inmem does.
 package ordered
 
@@ -47,7 +52,8 @@ import (
 )
 
 // Map is an ordered map from byte strings to items. The zero value is an empty
-// map. It belongs to one goroutine at a time; only its Views are shared.
+// map. It belongs to one goroutine at a time and must not be copied; only its
+// Views are shared.
 //
 // Keys and values that a Map or a View hands out are not copies: they point into
 // the map's chunks. They never change and stay valid whatever happens to the
@@ -68,7 +74,8 @@ type View struct {
 }
 
 // Set stores an item under a key, copying both, and returns what it replaced.
-// It panics if the key is longer than 128 MiB or the value than 4 GiB.
+// It panics if the key is longer than 128 MiB or the value not shorter than
+// 4 GiB.
 func (m *Map) Set(key string, it op.Item) (previous op.Item, existed bool) {
 	k := bytesOf(key)
 	x := insertion{key: k, ref: m.write(k, it)}

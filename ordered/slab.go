@@ -29,8 +29,8 @@ const (
 	maxShared = maxChunk / 4
 )
 
-// maxKey keeps the separators of an inner node below 4 GiB.
-const maxKey = math.MaxUint32 / innerCap
+// maxKey keeps the separators of an inner node below 4 GiB together.
+const maxKey = 128 << 20
 
 // ref is where a record is: the chunk's slot in the table << 32 | offset.
 type ref uint64
@@ -74,7 +74,7 @@ type slab struct {
 	tail   int    // 1 + the slot of the chunk being filled; 0 = none
 	sparse []int  // slots of full chunks that are mostly dead, to be emptied
 	spent  []int  // slots of emptied chunks that are still in the table
-	free   []int  // slots of the table without a chunk
+	free   []int  // slots of the table without a chunk, descending
 
 	live       int64 // bytes of live records
 	held       int64 // bytes of the chunks in the table
@@ -217,14 +217,13 @@ func (m *Map) empty(at int) {
 	for offset := 0; offset < used; {
 		from := newRef(at, offset)
 		key, rec := m.table.key(from), m.table.record(from)
-		offset += len(rec)
-		if !m.refersTo(key, from) {
-			continue
+		if m.refersTo(key, from) {
+			to, room := m.reserve(len(rec))
+			copy(room, rec)
+			m.move(key, from, to)
+			m.live -= int64(len(rec))
 		}
-		to, room := m.reserve(len(rec))
-		copy(room, rec)
-		m.move(key, from, to)
-		m.live -= int64(len(rec))
+		offset += len(rec)
 	}
 }
 
@@ -248,7 +247,7 @@ func (m *Map) drop(at int) {
 	m.table, m.slots = t, m.slots[:len(t)]
 	m.spent, m.spentBytes = m.spent[:0], 0
 	m.free = m.free[:0]
-	for at, c := range t {
+	for at, c := range slices.Backward(t) { // the lowest is reused first
 		if c == nil {
 			m.free = append(m.free, at)
 		}

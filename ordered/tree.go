@@ -138,7 +138,7 @@ func (m *Map) insert(x *insertion) {
 
 func (m *Map) insertAt(at *node, height int, x *insertion) {
 	if height == 0 {
-		m.insertLeaf(m.ownLeaf(at), x)
+		m.insertLeaf(at, x)
 		return
 	}
 	in := m.ownInner(at)
@@ -149,8 +149,9 @@ func (m *Map) insertAt(at *node, height int, x *insertion) {
 	}
 }
 
-func (m *Map) insertLeaf(l *leaf, x *insertion) {
-	i, found := l.search(m.table, x.key)
+func (m *Map) insertLeaf(at *node, x *insertion) {
+	i, found := (*leaf)(*at).search(m.table, x.key)
+	l := m.ownLeaf(at)
 	if found {
 		x.old, x.existed = l.refs[i], true
 		l.refs[i] = x.ref

@@ -38,10 +38,15 @@ type ShardChecked struct {
 // there is no store to check; what is wrong with the store is in Problems.
 func Check(fsys vfs.FS, dir string) (*Checked, error) {
 	holder, locked, err := fsys.Locked(filepath.Join(dir, lockName))
-	if errors.Is(err, syscall.ENOTDIR) {
-		return nil, fmt.Errorf("%w: %s", op.ErrNotDirectory, dir)
+	if err == nil {
+		_, err = fsys.ReadDir(dir)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("%w: %s", op.ErrNotDirectory, dir)
+	case err != nil:
 		return nil, err
 	}
 	if locked {
@@ -72,9 +77,6 @@ func Check(fsys vfs.FS, dir string) (*Checked, error) {
 // none, for which it returns nil.
 func noManifest(fsys vfs.FS, dir string) error {
 	shards, err := shardDirs(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

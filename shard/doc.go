@@ -5,12 +5,12 @@
 // with no clock, disk or goroutine. shard.go drives it, in this order for
 // each batch of commands: read the clock once; decide, append one frame for
 // each commit and apply it; write the batch; sync as the mode says; publish
-// the new snapshots; reply. checkpoint.go writes images beside it.
+// the new snapshots; reply. imager.go writes checkpoints beside it.
 //
 // Readers never meet the owner: they load a run's published Snapshot.
 //
 // Invariants: what is published is as durable as its mode promises and is
-// never taken back; commits become visible in the order of the log; after a
+// never taken back; a run's commits become visible in their order; after a
 // failed write or sync nothing is published or acknowledged any more.
 //
 // shard carries no compatibility promise; package inmem does.

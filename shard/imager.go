@@ -145,6 +145,12 @@ func (im *imager) consider() {
 			return
 		}
 	}
+	// What Async keeps in memory is in the snapshots: it must be in the log
+	// before a checkpoint says so.
+	if err := s.log.Commit(op.Batched); err != nil {
+		s.health.Poison(err)
+		return
+	}
 	job := imageJob{sequence: s.log.Next() - 1, now: s.cfg.Clock.Now(), deleted: s.state.newlyDeleted}
 	for _, r := range s.state.dirty {
 		r.dirty = false
@@ -223,9 +229,8 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	return w.Size(), checkpoint.Clean(cfg.FS, cfg.Dir, keep)
 }
 
-// images writes the images of what changed; where more than half of the bytes
-// in older files would be dead, it writes all runs again, so that the older
-// files can go.
+// images writes the images of what changed, and again those that lie in files
+// of which more than half is dead, so that these files can go.
 func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry) error {
 	for id, snap := range im.pending {
 		e := &checkpoint.Entry{

@@ -139,6 +139,7 @@ func (s *Shard) guarded(batch []*command) {
 	s.health.Poison(actor.Guard(s.name, s.processCurrent))
 	if err := s.health.Err(); err != nil {
 		s.refuse(batch[s.replied:], err)
+		s.images.giveUp(err)
 	}
 	s.current = nil
 }
@@ -155,7 +156,7 @@ func (s *Shard) process() {
 		return
 	}
 	now := s.cfg.Clock.Now()
-	mode := op.Default
+	mode, flushed := op.Default, false
 	commits := 0
 	for _, c := range batch {
 		if !s.step(c, now) {
@@ -167,17 +168,29 @@ func (s *Shard) process() {
 		if c.logged || c.kind == flush {
 			mode = stronger(mode, s.mode(c.mode))
 		}
+		flushed = flushed || c.kind == flush
 	}
-	if mode != op.Default {
-		if err := s.log.Commit(mode); err != nil {
-			s.health.Poison(err)
-			return
-		}
+	if err := s.settle(mode, flushed); err != nil {
+		s.health.Poison(err)
+		return
 	}
 	s.publish()
 	s.metrics.batch(len(batch), commits)
 	s.reply(batch)
 	s.images.consider()
+}
+
+// settle makes the batch as durable as its strongest mode promises. After a
+// flush the log is sealed as well, so that damage to what was flushed can be
+// told from a write that a crash cut short.
+func (s *Shard) settle(mode op.Durability, flushed bool) error {
+	if mode == op.Default {
+		return nil
+	}
+	if err := s.log.Commit(mode); err != nil || !flushed {
+		return err
+	}
+	return s.log.Seal()
 }
 
 func (s *Shard) mode(m op.Durability) op.Durability {
@@ -302,8 +315,8 @@ func (s *Shard) reply(batch []*command) {
 	}
 }
 
-// refuse answers commands that a poisoned store does not carry out, and those
-// that wait for a checkpoint, which will not come.
+// refuse answers commands that a poisoned store does not carry out. Those that
+// wait for a checkpoint are the imager's.
 func (s *Shard) refuse(batch []*command, err error) {
 	for _, c := range batch {
 		if c.done == nil || c.later {
@@ -313,5 +326,4 @@ func (s *Shard) refuse(batch []*command, err error) {
 		c.result, c.handle, c.history = op.Result{}, nil, nil
 		c.done <- struct{}{}
 	}
-	s.images.giveUp(err)
 }

@@ -40,9 +40,9 @@ type workload struct {
 }
 
 func TestPowerLossAtEveryOperation(t *testing.T) {
-	n := 2000
+	n := 60 // of about a thousand crashes each
 	if testing.Short() || raceEnabled {
-		n = 100
+		n = 15
 	}
 	for _, seed := range seeds(t, n) {
 		synctest.Test(t, func(t *testing.T) {
@@ -71,7 +71,7 @@ func live(t testing.TB, seed uint64) {
 	for range 3 {
 		w.run()
 		for i := range w.crashes {
-			w.check(&w.crashes[i], i%5 == 0)
+			w.check(&w.crashes[i], i%8 == 0)
 		}
 		w.restart()
 	}
@@ -95,7 +95,7 @@ func (w *workload) run() {
 	mustClose(w.t, l)
 	w.mem.SetFault(nil)
 	recs, sc := mustRead(w.t, w.mem)
-	require.Equal(w.t, w.recs, append([]rec(nil), recs...))
+	requireRecs(w.t, w.recs, recs)
 	require.Zero(w.t, sc.Torn)
 	w.acknowledge(op.Strict)
 	w.snapNow("the end")
@@ -162,16 +162,13 @@ func (w *workload) snapNow(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	synced := w.synced
-	if w.log != nil && !w.log.closedForGood() {
+	if w.log != nil {
 		synced = max(synced, w.log.Synced())
 	}
 	w.crashes = append(w.crashes,
 		crash{"power cut before " + name, w.mem.Crash(w.dice), synced},
 		crash{"kill before " + name, w.mem.Clone(), max(synced, w.written)})
 }
-
-// closedForGood tells the log of the life before.
-func (l *Log) closedForGood() bool { return l.closed && l.disk.file == nil }
 
 // check recovers from a crash: a prefix, nothing promised is missing, the same
 // every time.
@@ -183,12 +180,12 @@ func (w *workload) check(c *crash, deep bool) {
 	require.NoError(t, err, c.op)
 	require.GreaterOrEqual(t, sc.Last, c.promised, c.op)
 	w.prefix(c, recs, sc.Last)
-	again, _, err := read(c.disk, bounds)
-	require.NoError(t, err, c.op)
-	require.Equal(t, recs, again, c.op)
 	if !deep {
 		return
 	}
+	again, _, err := read(c.disk, bounds)
+	require.NoError(t, err, c.op)
+	require.Equal(t, recs, again, c.op)
 
 	disk := c.disk.Clone()
 	var inside []crash
@@ -204,6 +201,7 @@ func (w *workload) check(c *crash, deep bool) {
 	require.NoError(t, err, c.op)
 	require.Equal(t, sc.Last, l.Synced(), "what recovery shows is durable")
 	r := add(t, l, 1, 60)
+	synctest.Wait()
 	disk.SetFault(nil)
 	for i := range inside {
 		again, _, err := read(inside[i].disk, bounds)
@@ -227,15 +225,15 @@ func (w *workload) prefix(c *crash, recs []rec, last uint64) {
 	for n < len(w.recs) && w.recs[n].seq <= last {
 		n++
 	}
-	require.Equal(w.t, append([]rec{}, w.recs[:n]...), append([]rec{}, recs...), c.op)
+	requireRecs(w.t, w.recs[:n], recs, c.op)
 }
 
 // restart goes on with one of the crashes.
 func (w *workload) restart() {
 	c := w.crashes[w.rng.IntN(len(w.crashes))]
 	w.mem = c.disk
-	recs, _ := mustRead(w.t, w.mem)
-	w.recs, w.log = recs, nil
+	recs, sc := mustRead(w.t, w.mem)
+	w.recs, w.log, w.synced, w.written = recs, nil, sc.Last, sc.Last
 }
 
 // TestSeedIsReported holds the tests above to their word.
@@ -246,7 +244,7 @@ func TestSeedIsReported(t *testing.T) {
 	}
 	t.Setenv(seedEnv, "")
 	if *seedFlag == 0 {
-		require.Len(t, seeds(t, 100), 100)
+		require.NotEqual(t, seeds(t, 100), seeds(t, 100))
 	}
 }
 

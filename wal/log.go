@@ -124,7 +124,7 @@ func Open(fsys vfs.FS, dir string, id Identity, sc *Scanned, opts Options) (*Log
 	l := &Log{
 		fsys: fsys, dir: dir, id: id, opts: opts.withDefaults(),
 		segments: sc.segments[:n:n], active: sc.segments[n],
-		next: sc.Last + 1, sealed: sc.Sealed || sc.segments[n].end == segmentHeader,
+		next: sc.Last + 1, sealed: sc.Sealed || sc.Last == 0,
 		stop: make(chan struct{}), ended: make(chan struct{}),
 		indexed: map[uint64]bool{}, kick: make(chan struct{}, 1), seals: make(chan segment, 1),
 		timer: time.NewTimer(time.Hour),

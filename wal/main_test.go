@@ -20,7 +20,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // seedEnv repeats a random test with the seed it printed; so does the flag.
 const seedEnv = "INMEM_SEED"
 
-var seedFlag = flag.Uint64("wal.seed", 0, "run the random tests with this one seed; 0 = "+seedEnv+", or many new ones")
+var (
+	seedFlag  = flag.Uint64("wal.seed", 0, "run the random tests with this one seed; 0 = "+seedEnv+", or many new ones")
+	seedsFlag = flag.Int("wal.seeds", 0, "how many new ones; 0 = as many as the test thinks right")
+)
 
 // seeds returns the one seed that was asked for, or n new ones.
 func seeds(t tester, n int) []uint64 {
@@ -31,6 +34,9 @@ func seeds(t tester, n int) []uint64 {
 		seed, err := strconv.ParseUint(s, 0, 64)
 		require.NoError(t, err, seedEnv)
 		return []uint64{seed}
+	}
+	if *seedsFlag != 0 {
+		n = *seedsFlag
 	}
 	list := make([]uint64, n)
 	for i := range list {
@@ -89,6 +95,14 @@ func tryAdd(l *Log, stream byte, size int) (rec, error) {
 	}
 	p := payloadOf(l.Next(), stream, size)
 	return rec{l.End(append(l.Begin(), p...)), p}, nil
+}
+
+// requireRecs wants two lists to hold the same records.
+func requireRecs(t tester, want, got []rec, msg ...any) {
+	t.Helper()
+	if len(want)+len(got) > 0 {
+		require.Equal(t, want, got, msg...)
+	}
 }
 
 // read scans the log, with all records from bounds.After on.
@@ -201,3 +215,6 @@ func (r *raw) index() *raw {
 	r.b = append(append(r.b, index...), foot...)
 	return r
 }
+
+// noChance is a source of randomness for losses that leave nothing to chance.
+func noChance() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }

@@ -144,3 +144,57 @@ func TestNoDirectory(t *testing.T) {
 	_, _, err := read(vfs.NewMem(), Bounds{First: 1})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestUnused(t *testing.T) {
+	unused := func(mem *vfs.Mem) bool {
+		ok, err := Unused(mem, logDir)
+		require.NoError(t, err)
+		return ok
+	}
+	mem := newDisk(t, testOptions())
+	require.NoError(t, mem.WriteFile("log/0000000000000002.wal.tmp", nil))
+	require.NoError(t, mem.WriteFile("log/notes", nil))
+	require.True(t, unused(mem))
+	require.Equal(t, []string{"log/notes"}, mem.Files())
+	require.True(t, unused(mem), "no log at all")
+
+	for _, r := range []*raw{witnessed(1), {b: append(newRaw(1).b, 0)}} {
+		mem = segmentOn(t, r.b)
+		before := contents(t, mem)
+		require.False(t, unused(mem))
+		require.Equal(t, before, contents(t, mem))
+	}
+	_, err := Unused(mem, "elsewhere")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	mem = newDisk(t, testOptions())
+	mem.SetFault(func(vfs.Op) error { return syscall.EIO })
+	_, err = Unused(mem, logDir)
+	require.ErrorIs(t, err, syscall.EIO)
+}
+
+// TestReadingTheTornTailFails: a verdict needs the whole file, also where most
+// of it is no frames.
+func TestReadingTheTornTailFails(t *testing.T) {
+	b := append(unwitnessed(2).b, bytes.Repeat([]byte{0xab}, 3*readAhead)...)
+	r := unwitnessed(3)
+	r.frame(Record, payloadOf(4, 0, 3*readAhead), segmentHeader)
+	r.b[at(0)+50] ^= 1
+	for _, b := range [][]byte{b, r.b} {
+		mem := segmentOn(t, b)
+		reads := 0
+		mem.SetReadFault(func(vfs.Op) error { reads++; return nil })
+		_, _ = mustRead(t, mem)
+		require.Greater(t, reads, 6)
+		for bad := 1; bad <= reads; bad++ {
+			n := 0
+			mem.SetReadFault(func(vfs.Op) error {
+				if n++; n == bad {
+					return syscall.EIO
+				}
+				return nil
+			})
+			_, _, err := read(mem, Bounds{First: 1})
+			require.ErrorIs(t, err, syscall.EIO, "read %d", bad)
+		}
+	}
+}

@@ -159,6 +159,16 @@ func (l *Log) Tick() error {
 	return l.writeSeal()
 }
 
+// Seal lets the log end with a frame that says that everything before it is on
+// the device, unless it does already. Flush must have come before. An error is
+// final.
+func (l *Log) Seal() error {
+	if l.sealed {
+		return nil
+	}
+	return l.writeSeal()
+}
+
 // writeSeal seals the log as it is, unless there is no space: a seal helps to
 // tell damage apart, nothing depends on it.
 func (l *Log) writeSeal() error {

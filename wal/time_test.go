@@ -173,7 +173,7 @@ func TestIntervalHoldsBesideASlowSync(t *testing.T) {
 		require.NoError(t, l.Commit(op.Batched))
 		serveFor(t, l, interval/4)
 		add(t, l, 1, 40)
-		require.NoError(t, l.Commit(op.Batched)) // half of the window: a sync begins
+		require.NoError(t, l.Commit(op.Batched)) // three quarters of the window: a sync begins
 		serveFor(t, l, interval/20)
 		r := add(t, l, 1, 40) // and the tick will find it running
 		require.NoError(t, l.Commit(op.Batched))

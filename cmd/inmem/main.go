@@ -1,0 +1,112 @@
+// Command inmem shows, checks and fills stores of package inmem.
+//
+// It is a program like any other that uses the package: it opens a store, and
+// so recovers it, does what it was asked, and closes it. Only check and
+// wal dump read the files without opening the store.
+//
+// Results go to standard output, everything else to standard error. exit.go has
+// the exit codes, which are stable.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// grammar is the command line.
+type grammar struct {
+	Demo   demoCmd   `cmd:"" help:"Watch an agent being killed in the middle of its work and going on as if nothing had happened."`
+	Import importCmd `cmd:"" help:"Import recorded chat transcripts, a run for each line."`
+	Run    runCmd    `cmd:"" help:"List, show and delete runs."`
+	KV     kvCmd     `cmd:"" name:"kv" help:"Read and write the keys of a run."`
+	Check  checkCmd  `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
+	WAL    walCmd    `cmd:"" name:"wal" help:"Look into the write-ahead log."`
+	Stat   statCmd   `cmd:"" help:"Show what is in a store, and what it takes on disk."`
+	Agent  agentCmd  `cmd:"" name:"demo-agent" hidden:""`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+const description = `The tool for inmem stores: durable state of AI agents, run by run.
+
+Start with: inmem demo
+
+Exit codes:
+  0  all is well
+  1  it failed; standard error says why
+  2  the command line is wrong
+  3  there is no such store, run or key
+  4  stored data is damaged
+  5  another program has the store open
+  6  some of the input was bad or conflicts; the rest went in
+  7  refused: the key has another version, or the run takes no writes
+  130  interrupted`
+
+func main() {
+	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// kongExit carries the exit code of --help and --version out of kong.
+type kongExit int
+
+// execute is the program: it returns the exit code.
+func execute(args []string, in io.Reader, out, errOut io.Writer) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // whoever asks twice is not kept waiting
+	a := newApp(ctx, in, out, errOut)
+	defer func() {
+		if exit, ok := recover().(kongExit); ok {
+			code = int(exit)
+		}
+		if err := a.out.Flush(); err != nil && code == exitOK {
+			code = a.fail(fmt.Errorf("writing the output: %w", err))
+		}
+	}()
+	var cli grammar
+	parser := kong.Must(&cli,
+		kong.Name("inmem"), kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
+		kong.Writers(a.out, errOut), kong.Vars{"version": version()},
+		kong.Exit(func(code int) { panic(kongExit(code)) }),
+	)
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return a.fail(usageOf(err))
+	}
+	if err := command.Run(a); err != nil {
+		return a.fail(err)
+	}
+	return exitOK
+}
+
+// usageOf makes a parser's error one that says where to read on.
+func usageOf(err error) error {
+	at := "inmem"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if node := parse.Context.Selected(); node != nil {
+			at = node.FullPath()
+		}
+	}
+	return &cliError{code: exitUsage, err: err, hint: "'" + at + " --help' says how"}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "inmem (unknown version)"
+	}
+	return "inmem " + info.Main.Version
+}

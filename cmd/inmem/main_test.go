@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"inmem"
+	"inmem/run"
+)
+
+// leakChecked is a test run that fails where goroutines are left.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintf(os.Stderr, "goleak: %v\n", err)
+			return 1
+		}
+	}
+	return code
+}
+
+// TestMain makes this binary the command itself, for scripts and for tests
+// that kill it.
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"inmem": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: os.Getenv("INMEM_UPDATE") != "", // the files that cmp compares with
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "UTC")
+			env.Setenv("NO_COLOR", "")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": codeCmd, "seed": seedCmd, "hold": holdCmd, "flip": flipCmd, "append": appendCmd, "size": sizeCmd,
+		},
+	})
+}
+
+// codeCmd runs a program and demands its exit code: code N program args…
+func codeCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N program args…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	have := 0
+	if errors.As(err, &exit) {
+		have = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if have != want {
+		ts.Fatalf("exit code %d, want %d", have, want)
+	}
+}
+
+// The runs that seed makes. Their IDs stand in the scripts too.
+const (
+	seedDone   = "00000000-0000-7000-8000-000000000001"
+	seedActive = "00000000-0000-7000-8000-000000000002"
+	seedFailed = "00000000-0000-7000-8000-000000000003"
+	seedPaused = "00000000-0000-7000-8000-000000000004"
+)
+
+// seedCmd makes a store with some of everything: seed DIR. Its clock begins at
+// 2025-01-01 10:00:00 UTC, and an hour passes before each run.
+func seedCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var now atomic.Int64
+	now.Store(time.Date(2025, 1, 1, 10, 0, 0, 0, time.UTC).UnixMilli())
+	pass := func(d time.Duration) { now.Add(d.Milliseconds()) }
+	db, err := inmem.Open(ts.MkAbs(args[0]), &inmem.Options{
+		Shards: 1, Now: func() time.Time { return time.UnixMilli(now.Load()) },
+		BatchInterval: time.Hour, // a seal whenever the machine is slow would make each log different
+	})
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	ctx := context.Background()
+	ns := run.Namespace{Tenant: "acme", App: "desk", Agent: "mia"}
+	begin := func(id, name string, meta run.Meta) *inmem.Run {
+		pass(time.Hour)
+		meta.ID, err = run.ParseID(id)
+		ts.Check(err)
+		meta.Name, meta.Namespace = name, ns
+		r, err := db.BeginRun(ctx, meta)
+		ts.Check(err)
+		return r
+	}
+	put := func(r *inmem.Run, key, value string) {
+		_, err := r.KV().Put(ctx, key, []byte(value))
+		ts.Check(err)
+	}
+	done := begin(seedDone, "first", run.Meta{Tags: map[string]string{"team": "red", "x": "1"}})
+	put(done, "a/1", "one")
+	put(done, "a/2", `{"n": 2}`)
+	put(done, "b\x00\xff", "\x00\x01\xfe")
+	pass(90 * time.Second)
+	ts.Check(done.End(ctx, run.Completed))
+	active := begin(seedActive, "second", run.Meta{Parent: done.ID(), Tags: map[string]string{"team": "blue"}})
+	put(active, "plan", "think")
+	ts.Check(begin(seedFailed, "odd\x1b[31mname", run.Meta{}).End(ctx, run.Failed))
+	ts.Check(begin(seedPaused, "third", run.Meta{}).Pause(ctx))
+	space, err := db.Space(ctx, ns)
+	ts.Check(err)
+	put(space, "memory", "long")
+}
+
+// holdCmd keeps a store open until the script ends: hold DIR.
+func holdCmd(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := inmem.Open(ts.MkAbs(args[0]), nil)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(db.Close()) })
+}
+
+// flipCmd damages a byte of a file: flip FILE OFFSET.
+func flipCmd(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	offset, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	b[offset] ^= 0x20
+	ts.Check(os.WriteFile(path, b, 0o644))
+}
+
+// appendCmd appends text to a file: append FILE TEXT.
+func appendCmd(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_APPEND|os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = f.WriteString(args[1])
+	ts.Check(errors.Join(err, f.Close()))
+}
+
+// sizeCmd makes a file that is large and has no content: size FILE BYTES.
+func sizeCmd(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[1], 0, 64)
+	ts.Check(err)
+	path := filepath.Clean(ts.MkAbs(args[0]))
+	ts.Check(os.WriteFile(path, nil, 0o644))
+	ts.Check(os.Truncate(path, n))
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+
+	"inmem"
+	"inmem/op"
+	"inmem/run"
+)
+
+// jsonOp is an operation of a commit, for programs.
+type jsonOp struct {
+	Kind           string  `json:"kind"`
+	Tag            string  `json:"tag,omitempty"`
+	Key            *string `json:"key,omitempty"`
+	KeyBase64      string  `json:"key_base64,omitempty"`
+	Size           *int    `json:"size,omitempty"` // of a put's value, in bytes
+	Deadline       string  `json:"deadline,omitempty"`
+	Status         string  `json:"status,omitempty"` // of metadata
+	Preview        string  `json:"preview,omitempty"`
+	Undecipherable string  `json:"undecipherable,omitempty"`
+}
+
+const previewSize = 60
+
+func jsonOps(c *inmem.Commit) []jsonOp {
+	list := make([]jsonOp, len(c.Ops))
+	for i := range c.Ops {
+		o := &c.Ops[i]
+		j := jsonOp{Kind: o.Kind.String()}
+		if o.Kind != op.Drop {
+			j.Tag = o.Tag.String()
+			if o.Key != "" {
+				j.Key, j.KeyBase64 = jsonText(o.Key)
+			}
+		}
+		if o.Kind == op.Put {
+			size := len(o.Value)
+			j.Size = &size
+			if o.Deadline != 0 {
+				j.Deadline = isoTime(o.Deadline)
+			}
+			if o.Tag == op.RunMetadata {
+				info, err := run.DecodeRecord(c.Run, o.Value)
+				if err != nil {
+					j.Undecipherable = err.Error()
+				} else {
+					j.Status = statusText(info)
+				}
+			} else {
+				j.Preview = preview(o.Value, previewSize)
+			}
+		}
+		list[i] = j
+	}
+	return list
+}
+
+// opText describes an operation for people: what it does, and to what.
+func opText(s style, c *inmem.Commit, o *inmem.Op) string {
+	switch {
+	case o.Kind == op.Drop:
+		return s.red("delete the run")
+	case o.Tag == op.RunMetadata && o.Kind == op.Put:
+		return metadataText(s, c, o)
+	}
+	key := plain(o.Key)
+	if o.Tag != op.KV {
+		key = o.Tag.String() + " " + key
+	}
+	text := fmt.Sprintf("%s %s", o.Kind, s.bold(key))
+	if o.Kind != op.Put {
+		return text
+	}
+	text += fmt.Sprintf("  %s  %s", bytesText(len(o.Value)), s.dim(preview(o.Value, previewSize)))
+	if o.Deadline != 0 {
+		text += "  until " + timeText(o.Deadline, milliLayout)
+	}
+	return text
+}
+
+func metadataText(s style, c *inmem.Commit, o *inmem.Op) string {
+	info, err := run.DecodeRecord(c.Run, o.Value)
+	switch {
+	case err != nil:
+		return s.red("metadata that cannot be read: " + plainError(err))
+	case info.Space:
+		return s.cyan("make the space of " + namespaceText(info.Namespace))
+	case c.Version == info.FirstVersion && info.Status == run.Active:
+		return s.cyan(fmt.Sprintf("begin %s of %s", plainOr(info.Name, "a run without a name"), namespaceText(info.Namespace)))
+	}
+	return s.cyan("become " + info.Status.String())
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package inmem_test
+
+const raceEnabled = true
