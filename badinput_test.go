@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -203,7 +204,10 @@ func TestCreationCutShort(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(at)))
 			disk := vfs.NewMem()
 			var left *vfs.Mem
+			var mu sync.Mutex // shards are opened side by side
 			disk.SetFault(func(o vfs.Op) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if o.Index < at {
 					return nil
 				}

@@ -162,8 +162,10 @@ func largeWAL(s *script) {
 	}
 	for i := range 12_000 {
 		s.put(runs[i%6], fmt.Sprint("k", i%500), fmt.Sprint("value ", i), op.Default)
+		if i == 9000 {
+			s.flush()
+		}
 	}
-	s.flush()
 }
 
 // aborted does what is refused, among what is not.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -376,7 +377,7 @@ func TestDurabilityOfOneCall(t *testing.T) {
 		power, kill string
 	}{{inmem.Strict, "v", "v"}, {inmem.Batched, "-", "v"}, {inmem.Async, "-", "-"}} {
 		for _, call := range []string{"put", "batch", "delete"} {
-			s := newStore(t, func(o *inmem.Options) { o.Shards = 1 })
+			s := newStore(t, func(o *inmem.Options) { o.Shards = 1; o.BatchInterval = time.Hour })
 			r := s.begin()
 			put(t, r, "deleted", "x")
 			require.NoError(t, s.Flush(ctx))

@@ -84,6 +84,38 @@ type Digest = op.Digest
 // RecoveryReport says what Open found and did.
 type RecoveryReport = recovery.Report
 
+// Verdict is what recovery found, for the store and for each shard.
+type Verdict = recovery.Verdict
+
+// The verdicts of a store that was opened.
+const (
+	VerdictCreated     = recovery.Created     // there was none
+	VerdictRecreated   = recovery.Recreated   // its creation had been cut short, and was begun anew
+	VerdictClean       = recovery.Clean       // it was closed, or idle when its process died
+	VerdictInterrupted = recovery.Interrupted // its process died at work
+	VerdictTorn        = recovery.Torn        // a write was cut short; what was left of it was cut off
+)
+
+// Tag says which face of a run a key belongs to.
+type Tag = op.Tag
+
+// The tags of the faces there are.
+const (
+	TagKV          = op.KV
+	TagRunMetadata = op.RunMetadata // the run's own record, under the empty key
+)
+
+// OpKind says what an Op of a Commit did.
+type OpKind = op.Kind
+
+// The kinds of operation.
+const (
+	OpPut    = op.Put
+	OpDelete = op.Delete
+	OpExpire = op.Expire // removed because its deadline passed
+	OpDrop   = op.Drop   // the run was deleted
+)
+
 // ShardMetrics are one shard's figures.
 type ShardMetrics = shard.Metrics
 

@@ -51,6 +51,7 @@ type rigOptions struct {
 	wall            func() time.Time
 	durability      op.Durability
 	segmentSize     int64
+	interval        time.Duration
 	checkpointBytes int64
 	onCheckpoint    func(CheckpointDone)
 }
@@ -94,14 +95,14 @@ func openRig(t testing.TB, fs *vfs.Mem, options ...func(*rigOptions)) *rig {
 			r.mu.Unlock()
 		},
 	}
-	r.recover(&cfg, m, opts.segmentSize)
+	r.recover(&cfg, m, wal.Options{SegmentSize: opts.segmentSize, Interval: opts.interval})
 	r.Shard = New(cfg)
 	r.closeFn = sync.OnceValues(r.Shard.Close)
 	t.Cleanup(func() { _, _ = r.closeFn() }) // tests that care look at what end returns
 	return r
 }
 
-func (r *rig) recover(cfg *Config, m *checkpoint.Manifest, segmentSize int64) {
+func (r *rig) recover(cfg *Config, m *checkpoint.Manifest, log wal.Options) {
 	cfg.State = NewState()
 	bounds := wal.Bounds{First: m.Shards[0].First, After: m.Shards[0].Checkpoint}
 	if bounds.After != 0 {
@@ -125,9 +126,8 @@ func (r *rig) recover(cfg *Config, m *checkpoint.Manifest, segmentSize int64) {
 		return cfg.State.Replay(&c, f.Sequence)
 	})
 	require.NoError(r.t, err)
-	cfg.Log, err = wal.Open(r.fs, dir, identity, sc, wal.Options{
-		SegmentSize: segmentSize, Now: r.clock.Now, OnError: r.health.Poison,
-	})
+	log.Now, log.OnError = r.clock.Now, r.health.Poison
+	cfg.Log, err = wal.Open(r.fs, dir, identity, sc, log)
 	require.NoError(r.t, err)
 }
 

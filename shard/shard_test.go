@@ -75,7 +75,7 @@ func TestStrongestModeOfABatch(t *testing.T) {
 // system; Async is in memory. The disk tells.
 func TestDurabilityOfOneCommit(t *testing.T) {
 	crashed := func(mode op.Durability, left func(*vfs.Mem) *vfs.Mem) string {
-		r := newRig(t)
+		r := newRig(t, func(o *rigOptions) { o.interval = time.Hour })
 		h := r.begin()
 		require.NoError(t, r.Flush(ctx))
 		req := put("k", "v")

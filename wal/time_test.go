@@ -267,3 +267,26 @@ func TestFailureInTheBackground(t *testing.T) {
 		require.Equal(t, int64(1), told.Load())
 	})
 }
+
+// TestSealOnDemand: after a flush the caller may want the witness at once.
+func TestSealOnDemand(t *testing.T) {
+	mem, l := create(t, testOptions())
+	want := []rec{add(t, l, 1, 40)}
+	require.NoError(t, l.Flush())
+	require.NoError(t, l.Seal())
+	ops := mem.Ops()
+	require.NoError(t, l.Seal())
+	require.Equal(t, ops, mem.Ops(), "one seal is enough")
+	disk := mem.Clone()
+	recs, sc := mustRead(t, disk)
+	require.Equal(t, want, recs)
+	require.True(t, sc.Sealed)
+	require.NoError(t, disk.Flip(segmentPath(logDir, 1), (at(0)+50)*8))
+	requireDamage(t, disk, Bounds{First: 1}, at(0))
+	mem.SetFault(func(vfs.Op) error { return errAny })
+	add(t, l, 1, 40)
+	require.ErrorIs(t, l.Flush(), errAny)
+	require.ErrorIs(t, l.Seal(), errAny)
+	_, err := l.Close()
+	require.ErrorIs(t, err, errAny)
+}

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": codeCmd, "seed": seedCmd, "hold": holdCmd, "flip": flipCmd, "append": appendCmd, "size": sizeCmd,
+			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "hold": holdCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
 		},
 	})
 }
@@ -124,6 +124,22 @@ func seedCmd(ts *testscript.TestScript, _ bool, args []string) {
 	put(space, "memory", "long")
 }
 
+// seedLongCmd makes a store whose log has several segments, and a checkpoint:
+// seedlong DIR.
+func seedLongCmd(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := inmem.Open(ts.MkAbs(args[0]), &inmem.Options{Shards: 1, SegmentSize: 4 << 10, BatchInterval: time.Hour, CheckpointBytes: -1})
+	ts.Check(err)
+	defer func() { ts.Check(db.Close()) }()
+	ctx := context.Background()
+	r, err := db.BeginRun(ctx, run.Meta{Name: "long"})
+	ts.Check(err)
+	for i := range 100 {
+		_, err := r.KV().Put(ctx, fmt.Sprintf("key-%02d", i), make([]byte, 100))
+		ts.Check(err)
+	}
+	ts.Check(db.Checkpoint(ctx))
+}
+
 // holdCmd keeps a store open until the script ends: hold DIR.
 func holdCmd(ts *testscript.TestScript, _ bool, args []string) {
 	db, err := inmem.Open(ts.MkAbs(args[0]), nil)
@@ -148,6 +164,13 @@ func appendCmd(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = f.WriteString(args[1])
 	ts.Check(errors.Join(err, f.Close()))
+}
+
+// cutCmd makes a file shorter: cut FILE BYTES.
+func cutCmd(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[1], 0, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
 }
 
 // sizeCmd makes a file that is large and has no content: size FILE BYTES.

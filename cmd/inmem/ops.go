@@ -10,15 +10,15 @@ import (
 
 // jsonOp is an operation of a commit, for programs.
 type jsonOp struct {
-	Kind           string  `json:"kind"`
-	Tag            string  `json:"tag,omitempty"`
-	Key            *string `json:"key,omitempty"`
-	KeyBase64      string  `json:"key_base64,omitempty"`
-	Size           *int    `json:"size,omitempty"` // of a put's value, in bytes
-	Deadline       string  `json:"deadline,omitempty"`
-	Status         string  `json:"status,omitempty"` // of metadata
-	Preview        string  `json:"preview,omitempty"`
-	Undecipherable string  `json:"undecipherable,omitempty"`
+	Kind      string  `json:"kind"`
+	Tag       string  `json:"tag,omitempty"`
+	Key       *string `json:"key,omitempty"`
+	KeyBase64 string  `json:"key_base64,omitempty"`
+	Size      *int    `json:"size,omitempty"` // of a put's value, in bytes
+	Deadline  string  `json:"deadline,omitempty"`
+	Status    string  `json:"status,omitempty"` // of metadata
+	Preview   string  `json:"preview,omitempty"`
+	Flaw      string  `json:"flaw,omitempty"` // of metadata that cannot be read
 }
 
 const previewSize = 60
@@ -26,34 +26,36 @@ const previewSize = 60
 func jsonOps(c *inmem.Commit) []jsonOp {
 	list := make([]jsonOp, len(c.Ops))
 	for i := range c.Ops {
-		o := &c.Ops[i]
-		j := jsonOp{Kind: o.Kind.String()}
-		if o.Kind != op.Drop {
-			j.Tag = o.Tag.String()
-			if o.Key != "" {
-				j.Key, j.KeyBase64 = jsonText(o.Key)
-			}
-		}
-		if o.Kind == op.Put {
-			size := len(o.Value)
-			j.Size = &size
-			if o.Deadline != 0 {
-				j.Deadline = isoTime(o.Deadline)
-			}
-			if o.Tag == op.RunMetadata {
-				info, err := run.DecodeRecord(c.Run, o.Value)
-				if err != nil {
-					j.Undecipherable = err.Error()
-				} else {
-					j.Status = statusText(info)
-				}
-			} else {
-				j.Preview = preview(o.Value, previewSize)
-			}
-		}
-		list[i] = j
+		list[i] = jsonOpOf(c, &c.Ops[i])
 	}
 	return list
+}
+
+func jsonOpOf(c *inmem.Commit, o *inmem.Op) jsonOp {
+	j := jsonOp{Kind: o.Kind.String()}
+	if o.Kind == op.Drop {
+		return j
+	}
+	j.Tag = o.Tag.String()
+	if o.Key != "" {
+		j.Key, j.KeyBase64 = jsonText(o.Key)
+	}
+	if o.Kind != op.Put {
+		return j
+	}
+	size := len(o.Value)
+	j.Size = &size
+	if o.Deadline != 0 {
+		j.Deadline = isoTime(o.Deadline)
+	}
+	if o.Tag != op.RunMetadata {
+		j.Preview = preview(o.Value, previewSize)
+	} else if info, err := run.DecodeRecord(c.Run, o.Value); err != nil {
+		j.Flaw = err.Error()
+	} else {
+		j.Status = statusText(info)
+	}
+	return j
 }
 
 // opText describes an operation for people: what it does, and to what.
@@ -87,7 +89,11 @@ func metadataText(s style, c *inmem.Commit, o *inmem.Op) string {
 	case info.Space:
 		return s.cyan("make the space of " + namespaceText(info.Namespace))
 	case c.Version == info.FirstVersion && info.Status == run.Active:
-		return s.cyan(fmt.Sprintf("begin %s of %s", plainOr(info.Name, "a run without a name"), namespaceText(info.Namespace)))
+		text := "begin " + plainOr(info.Name, "a run without a name")
+		if info.Namespace != (run.Namespace{}) {
+			text += " of " + namespaceText(info.Namespace)
+		}
+		return s.cyan(text)
 	}
 	return s.cyan("become " + info.Status.String())
 }

@@ -103,23 +103,25 @@ func plain(s string) string {
 	return s
 }
 
-// preview is the beginning of a value, quoted, in about n characters.
+// preview is the beginning of a value, quoted, in at most about n characters.
 func preview(value []byte, n int) string {
-	head := value[:min(len(value), n)]
-	for i := 0; i < utf8.UTFMax && len(head) < len(value) && len(head) > 0 && !utf8.Valid(head); i++ {
-		head = head[:len(head)-1] // not in the middle of a character
+	head := string(value[:min(len(value), n)])
+	for cut := 1; cut < utf8.UTFMax && len(head) < len(value) && !utf8.ValidString(head); cut++ {
+		if whole := head[:len(head)-min(cut, len(head))]; utf8.ValidString(whole) {
+			head = whole // not in the middle of a character
+		}
 	}
-	if len(head) == 0 {
-		head = value[:min(len(value), n)]
-	}
-	text := strconv.Quote(string(head))
-	if strconv.CanBackquote(string(head)) {
-		text = "`" + string(head) + "`" // JSON is unreadable with its quotes escaped
+	quoted := "`" + head + "`" // JSON is unreadable with its quotes escaped
+	if !strconv.CanBackquote(head) {
+		// What is no text takes up to four characters a byte.
+		for quoted = strconv.Quote(head); len(quoted) > n+2 && len(head) > 1; quoted = strconv.Quote(head) {
+			head = head[:len(head)*3/4]
+		}
 	}
 	if len(head) < len(value) {
-		text += "…"
+		quoted += "…"
 	}
-	return text
+	return quoted
 }
 
 // bytesText is a number of bytes for people.

@@ -44,7 +44,8 @@ func TestPreview(t *testing.T) {
 	require.Equal(t, "`abc`", preview([]byte("abc"), 5))
 	require.Equal(t, "`abcde`…", preview([]byte("abcdef"), 5))
 	require.Equal(t, "`ab`…", preview([]byte("abü"), 3), "not in the middle of a character")
-	require.Equal(t, `"\xff\xfe"…`, preview([]byte("\xff\xfe\xfd"), 2))
+	require.Equal(t, `"\xff\xfe"…`, preview([]byte("\xff\xfe\xfd"), 8))
+	require.LessOrEqual(t, len(preview(make([]byte, 1000), 60)), 65, "what is no text takes no more room")
 	require.Equal(t, "``", preview(nil, 5))
 	require.Equal(t, `"\x1b[2J"`, preview([]byte("\x1b[2J"), 9), "a value does not command the terminal")
 }

@@ -61,10 +61,14 @@ func (c *walDumpCmd) Run(a *app) error {
 	}
 	for _, files := range shards {
 		for i, path := range files {
-			if i+1 < len(files) && c.skips(files[i+1]) {
-				continue
+			var next uint64
+			if i+1 < len(files) {
+				next = firstOf(files[i+1])
 			}
-			if err := d.file(path, i+1 < len(files)); errors.Is(err, errEnough) {
+			if next != 0 && next <= c.From {
+				continue // everything in it comes before what was asked for
+			}
+			if err := d.file(path, next); errors.Is(err, errEnough) {
 				return d.verdict()
 			} else if err != nil {
 				return err
@@ -122,15 +126,19 @@ func globQuote(path string) string {
 	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(path)
 }
 
-// skips reports whether everything before the given segment was not asked for:
-// a segment's name is the sequence of its first frame.
-func (c *walDumpCmd) skips(next string) bool {
-	first, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(next), ".wal"), 16, 64)
-	return err == nil && first <= c.From
+// firstOf is the sequence of a segment's first frame, which is its name; 0 for
+// a file that is called otherwise.
+func firstOf(path string) uint64 {
+	first, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".wal"), 16, 64)
+	if err != nil {
+		return 0
+	}
+	return first
 }
 
-// file prints one segment; followed says that the log goes on in another one.
-func (d *dumper) file(path string, followed bool) error {
+// file prints one segment. next is the first sequence of the one that follows;
+// 0 = none does.
+func (d *dumper) file(path string, next uint64) error {
 	if err := d.app.ctx.Err(); err != nil {
 		return err
 	}
@@ -176,7 +184,14 @@ func (d *dumper) file(path string, followed bool) error {
 	case err != nil:
 		return err
 	}
-	damaged := found.Flaw != "" && (followed || found.Evidence != "")
+	if next != 0 && found.Evidence == "" && found.Last+1 != next {
+		// A segment is begun only when all before it is on the device.
+		if found.Flaw == "" {
+			found.Flaw = "the frames end"
+		}
+		found.Evidence = fmt.Sprintf("the log goes on with sequence %d in another segment", next)
+	}
+	damaged := found.Evidence != ""
 	d.damaged = d.damaged || damaged
 	if !began && !damaged {
 		return nil // nothing of what was asked for is in it

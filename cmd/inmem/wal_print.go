@@ -97,11 +97,7 @@ func (d *dumper) end(found *wal.Dump, damaged bool) error {
 	switch {
 	case damaged:
 		verdict = "damaged"
-		if found.Evidence != "" {
-			reason += "; " + found.Evidence
-		} else {
-			reason += "; the log goes on in another segment, which is begun only when all before is on the device"
-		}
+		reason += "; " + found.Evidence
 	case found.Flaw != "":
 		verdict = "torn"
 	}
