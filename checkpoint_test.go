@@ -20,7 +20,9 @@ import (
 // fillRuns makes some runs with what runs have.
 func fillRuns(t testing.TB, s *store, n int) (runs []*inmem.Run) {
 	for i := range n {
-		r := s.begin(run.Meta{Name: fmt.Sprint(i), Tags: map[string]string{"i": fmt.Sprint(i)}})
+		// Always the same IDs, so that every shard has some of them.
+		id := someNamespace.DeriveID(fmt.Sprint(i))
+		r := s.begin(run.Meta{ID: id, Name: fmt.Sprint(i), Tags: map[string]string{"i": fmt.Sprint(i)}})
 		for k := range 20 {
 			put(t, r, key(k), string(big(i*k)))
 		}

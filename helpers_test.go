@@ -216,10 +216,20 @@ func history(t testing.TB, r *inmem.Run, from uint64) []*inmem.Commit {
 	return all
 }
 
+// patience is how often soon and ends look, a millisecond apart. They count
+// looks, not time: a machine that was asleep gets its turns all the same.
+const patience = 20_000
+
 // soon waits for what happens in the background.
 func soon(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	require.Eventually(t, is, 20*time.Second, time.Millisecond, what)
+	for range patience {
+		if is() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("it never came: %s", what)
 }
 
 // healthy fails the test where the store has stopped.
@@ -233,11 +243,14 @@ func ends(t testing.TB, what string, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() { defer close(done); fn() }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("%s: it hangs", what)
+	for range patience {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
+	t.Fatalf("%s: it hangs", what)
 }
 
 // everyCall makes one call of every kind and returns the errors by name.

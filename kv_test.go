@@ -163,6 +163,7 @@ func TestListEndsEarly(t *testing.T) {
 	}
 	assert.Equal(t, 3, n)
 	short, cancel := context.WithCancel(ctx)
+	defer cancel()
 	n = 0
 	for _, err := range r.KV().List(short, "") {
 		if n++; n == 3 {

@@ -85,99 +85,117 @@ func items() *rapid.Generator[op.Item] {
 // model, then and later.
 func TestAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m, live := &Map{}, &model{}
-		var past []pair
-		set := func(key string, it op.Item) {
-			previous, existed := m.Set(key, it)
-			wasItem, was := live.Set(key, it)
-			require.Equal(t, was, existed)
-			require.Equal(t, wasItem, previous)
-		}
-		remove := func(key string) {
-			previous, existed := m.Delete(key)
-			wasItem, was := live.Delete(key)
-			require.Equal(t, was, existed)
-			require.Equal(t, wasItem, previous)
-		}
-		// some draws a key and often takes the next one that is there.
-		some := func(t *rapid.T) string {
-			key := keys().Draw(t, "key")
-			if rapid.IntRange(0, 2).Draw(t, "there") > 0 {
-				live.Ascend(key, func(k string, _ op.Item) bool { key = k; return false })
-			}
-			return key
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"set": func(t *rapid.T) { set(some(t), items().Draw(t, "item")) },
-			"set many": func(t *rapid.T) {
-				all := rapid.SliceOfN(keys(), 1, 200).Draw(t, "keys")
-				it := items().Draw(t, "item")
-				for _, key := range all {
-					set(key, it)
-				}
-			},
-			"overwrite": func(t *rapid.T) {
-				it := op.Item{Value: make([]byte, rapid.IntRange(0, 300).Draw(t, "size"))}
-				for _, e := range entries(live, some(t), rapid.IntRange(1, 300).Draw(t, "n")) {
-					set(e.key, it)
-				}
-			},
-			"delete": func(t *rapid.T) { remove(some(t)) },
-			"delete many": func(t *rapid.T) {
-				for _, e := range entries(live, some(t), rapid.IntRange(1, 300).Draw(t, "n")) {
-					remove(e.key)
-				}
-			},
-			"get": func(t *rapid.T) {
-				key := some(t)
-				want, is := live.Get(key)
-				got, ok := m.Get(key)
-				require.Equal(t, is, ok)
-				require.Equal(t, want, got)
-			},
-			"scan": func(t *rapid.T) {
-				v, from, n := m.Snapshot(), some(t), rapid.IntRange(1, 80).Draw(t, "n")
-				var got, want []entry
-				v.Ascend(from, collect(&got, n))
-				live.Ascend(from, collect(&want, n))
-				require.Equal(t, want, got)
-				got, want = nil, nil
-				v.Descend(from, collect(&got, n))
-				live.Reverse(func(key string, it op.Item) bool {
-					if from != "" && key >= from {
-						return true
-					}
-					return collect(&want, 0)(key, it) && len(want) < n
-				})
-				require.Equal(t, want, got)
-			},
-			"snapshot": func(*rapid.T) {
-				past = append(past, pair{m.Snapshot(), live.Copy()})
-			},
-			"look back": func(t *rapid.T) {
-				if len(past) > 0 {
-					i := rapid.IntRange(0, len(past)-1).Draw(t, "which")
-					past[i].requireEqual(t)
-					if rapid.Bool().Draw(t, "let go") {
-						past = append(past[:i], past[i+1:]...)
-					}
-				}
-			},
-			"": func(t *rapid.T) {
-				require.NoError(t, m.Check())
-				require.Equal(t, live.Len(), m.Len())
-			},
-		})
-		past = append(past, pair{m.Snapshot(), live})
-		for i := range past {
-			past[i].requireEqual(t)
+		m := machine{}
+		t.Repeat(rapid.StateMachineActions(&m))
+		m.Snapshot(t)
+		for i := range m.past {
+			m.past[i].requireEqual(t)
 		}
 	})
 }
 
-// entries lists up to n entries of a model from a key on.
-func entries(m *model, from string, n int) []entry {
+// machine is what rapid drives: each exported method is one thing to do.
+type machine struct {
+	m    Map
+	live model
+	past []pair
+}
+
+// Check runs after each of the others.
+func (s *machine) Check(t *rapid.T) {
+	require.NoError(t, s.m.Check())
+	require.Equal(t, s.live.Len(), s.m.Len())
+}
+
+func (s *machine) set(t *rapid.T, key string, it op.Item) {
+	was, existed := s.live.Set(key, it)
+	got, ok := s.m.Set(key, it)
+	require.Equal(t, existed, ok)
+	require.Equal(t, was, got)
+}
+
+func (s *machine) remove(t *rapid.T, key string) {
+	was, existed := s.live.Delete(key)
+	got, ok := s.m.Delete(key)
+	require.Equal(t, existed, ok)
+	require.Equal(t, was, got)
+}
+
+// some draws a key and often takes the next one that is there instead.
+func (s *machine) some(t *rapid.T) string {
+	key := keys().Draw(t, "key")
+	if rapid.IntRange(0, 2).Draw(t, "there") > 0 {
+		s.live.Ascend(key, func(k string, _ op.Item) bool { key = k; return false })
+	}
+	return key
+}
+
+// several returns some entries that are there, side by side.
+func (s *machine) several(t *rapid.T) []entry {
 	var list []entry
-	m.Ascend(from, collect(&list, n))
+	s.live.Ascend(s.some(t), collect(&list, rapid.IntRange(1, 300).Draw(t, "n")))
 	return list
+}
+
+func (s *machine) Set(t *rapid.T) { s.set(t, s.some(t), items().Draw(t, "item")) }
+
+func (s *machine) SetMany(t *rapid.T) {
+	it := items().Draw(t, "item")
+	for _, key := range rapid.SliceOfN(keys(), 1, 200).Draw(t, "keys") {
+		s.set(t, key, it)
+	}
+}
+
+func (s *machine) Overwrite(t *rapid.T) {
+	it := op.Item{Value: make([]byte, rapid.IntRange(0, 300).Draw(t, "size"))}
+	for _, e := range s.several(t) {
+		s.set(t, e.key, it)
+	}
+}
+
+func (s *machine) Delete(t *rapid.T) { s.remove(t, s.some(t)) }
+
+func (s *machine) DeleteMany(t *rapid.T) {
+	for _, e := range s.several(t) {
+		s.remove(t, e.key)
+	}
+}
+
+func (s *machine) Get(t *rapid.T) {
+	key := s.some(t)
+	want, is := s.live.Get(key)
+	got, ok := s.m.Get(key)
+	require.Equal(t, is, ok)
+	require.Equal(t, want, got)
+}
+
+func (s *machine) Scan(t *rapid.T) {
+	v, from, n := s.m.Snapshot(), s.some(t), rapid.IntRange(1, 80).Draw(t, "n")
+	var got, want []entry
+	v.Ascend(from, collect(&got, n))
+	s.live.Ascend(from, collect(&want, n))
+	require.Equal(t, want, got)
+
+	got, want = nil, nil
+	v.Descend(from, collect(&got, n))
+	take := collect(&want, n)
+	s.live.Reverse(func(key string, it op.Item) bool {
+		return from != "" && key >= from || take(key, it)
+	})
+	require.Equal(t, want, got)
+}
+
+func (s *machine) Snapshot(*rapid.T) {
+	s.past = append(s.past, pair{s.m.Snapshot(), s.live.Copy()})
+}
+
+func (s *machine) LookBack(t *rapid.T) {
+	if len(s.past) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(s.past)-1).Draw(t, "which")
+	s.past[i].requireEqual(t)
+	if rapid.Bool().Draw(t, "let go") {
+		s.past = append(s.past[:i], s.past[i+1:]...)
+	}
 }

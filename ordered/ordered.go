@@ -37,10 +37,10 @@
 // go. A View that still refers to it keeps it by itself. One operation empties at
 // most one chunk of 64 KiB, so its work is bounded.
 //
-// What measurement decided: 31 keys a leaf (15 and 63 cost more for maps of 500
-// keys); records at any alignment; chunks of an eighth of the map rather than
-// the next power of two, which leaves less unused; no map of dead bits beside
-// each chunk, because asking the tree whether a record is live costs no more.
+// What measurement decided: 31 keys a leaf, for 15 and 63 cost more in maps of
+// 500 keys; no bits beside a chunk that mark its dead records, for asking the
+// tree whether a record is live costs no more. Chunks are an eighth of their map
+// long, at most 64 KiB, so that little is held in vain.
 //
 // ordered carries no compatibility promise of its own; package inmem does.
 package ordered

@@ -66,7 +66,7 @@ func (st *Store) create(cfg *Config) (*checkpoint.Manifest, error) {
 	if n == 0 {
 		n = cfg.DefaultShards
 	}
-	now := cfg.Wall().UnixMilli()
+	now := max(cfg.Wall().UnixMilli(), 1)
 	m := &checkpoint.Manifest{Created: now, Time: now, Shards: make([]checkpoint.Shard, n)}
 	if _, err := rand.Read(m.Store[:]); err != nil {
 		return nil, err

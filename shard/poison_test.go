@@ -92,7 +92,7 @@ func TestFailedSyncInTheBackgroundPoisons(t *testing.T) {
 	h := r.begin()
 	r.put(h, "k", "v")
 	r.failOn(vfs.Sync, ".wal")
-	require.Eventually(t, func() bool { return r.health.Err() != nil }, 10*time.Second, time.Millisecond)
+	soon(t, func() bool { return r.health.Err() != nil })
 	r.requirePoisoned(h, errFault, "k", "v")
 }
 
@@ -254,7 +254,7 @@ func TestPanicInACheckpointPoisonsAndAnswers(t *testing.T) {
 func TestRefusedCheckpointIsAnsweredOnce(t *testing.T) {
 	r := newRig(t, strict)
 	h := r.begin()
-	r.failOn(vfs.Sync, ".wal")
+	r.failOn(vfs.Sync, "") // of the log and of checkpoints
 	answered(t, "callers", func() {
 		var wg sync.WaitGroup
 		for range 20 {

@@ -136,7 +136,7 @@ func TestCancelledCalls(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	}
-	require.Eventually(t, func() bool { return r.mailbox.Len() == mailboxSize }, 10*time.Second, time.Millisecond)
+	soon(t, func() bool { return r.mailbox.Len() == mailboxSize })
 	full, cancelFull := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancelFull()
 	for name, err := range map[string]error{
@@ -201,7 +201,7 @@ func TestCloseAnswersEverybody(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return h.Load().Version > 100 }, 10*time.Second, time.Millisecond)
+	soon(t, func() bool { return h.Load().Version > 100 })
 	answered(t, "Close", func() {
 		_, err := r.end()
 		assert.NoError(t, err)

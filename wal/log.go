@@ -186,7 +186,7 @@ func (l *Log) mend(sc *Scanned) error {
 func createSegment(fsys vfs.FS, dir string, id Identity, first uint64, now int64) (f vfs.File, seg segment, err error) {
 	seg = segment{path: segmentPath(dir, first), first: first, salt: rand.Uint32(), end: segmentHeader}
 	tmp := seg.path + temporary
-	f, err = fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err = fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, seg, diskFull(err)
 	}
