@@ -19,15 +19,16 @@ var layers = map[string]struct {
 	may []string
 	why string
 }{
-	"run":        {nil, "the lowest package: data about runs"},
+	"field":      {nil, "reads fields, knows no format"},
+	"run":        {[]string{"field"}, "data about runs, below everything that stores them"},
 	"vfs":        {nil, "the disk knows nothing of what is stored on it"},
 	"actor":      {nil, "mailboxes know nothing of the messages"},
-	"op":         {[]string{"run"}, "the vocabulary is data only"},
+	"op":         {[]string{"field", "run"}, "the vocabulary is data only"},
 	"kv":         {[]string{"op"}, "faces own nothing and never import each other: they work over whatever op.Run they get"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
 	"ttl":        {[]string{"actor", "run"}, "the clock's list never touches the state of shards"},
 	"wal":        {[]string{"op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
-	"checkpoint": {[]string{"op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
+	"checkpoint": {[]string{"field", "op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	".":          {[]string{"checkpoint", "kv", "op", "recovery", "run", "shard", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},

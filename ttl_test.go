@@ -31,6 +31,7 @@ func (s *store) expired(n uint64) {
 }
 
 func TestExpiredAtTheDeadline(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t)
 	r := s.begin()
 	put(t, r, "k", "v", kv.TTL(time.Second))
@@ -80,6 +81,7 @@ func TestExpiredCountsAsAbsentForPutIf(t *testing.T) {
 
 // A value put again before its deadline stays, with its own deadline or none.
 func TestPutAgainBeforeExpiry(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t)
 	r := s.begin()
 	for _, k := range []string{"for ever", "longer", "shorter", "goes"} {
@@ -99,6 +101,7 @@ func TestPutAgainBeforeExpiry(t *testing.T) {
 }
 
 func TestExpiryAcrossRestart(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	for _, how := range []string{"log", "checkpoint"} {
 		t.Run(how, func(t *testing.T) {
 			s := newStore(t)
@@ -127,6 +130,7 @@ func TestExpiryAcrossRestart(t *testing.T) {
 // A wall clock that jumps back brings nothing back, neither in this process nor
 // after a restart; one that jumps forward is followed.
 func TestWallClockJumps(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t)
 	r := s.begin()
 	put(t, r, "k", "v", kv.TTL(time.Hour))
@@ -151,9 +155,29 @@ func TestWallClockJumps(t *testing.T) {
 	assert.Equal(t, "-", get(t, r, "k"))
 }
 
+// The clock is remembered by a store that closes, also when the last thing that
+// happened was that somebody read it.
+func TestClockSurvivesAClose(t *testing.T) {
+	s := newStore(t)
+	r := s.begin()
+	put(t, r, "k", "v")
+	require.NoError(t, s.Flush(ctx))
+	s.wall.move(2 * time.Hour)
+	assert.Len(t, list(t, r, ""), 1)
+	require.NoError(t, s.Close())
+	s.wall.move(-2 * time.Hour)
+	s.open()
+	r = s.run(r.ID())
+	put(t, r, "k", "v", kv.TTL(time.Minute))
+	it, err := r.KV().GetItem(ctx, "k")
+	require.NoError(t, err)
+	assert.Equal(t, int64(epoch)+(2*time.Hour+time.Minute).Milliseconds(), it.Deadline.UnixMilli())
+}
+
 // A clock that jumped back between two lives of a store, without a clean end
 // of the first: what was seen to expire stays away.
 func TestWallClockJumpsBackOverAKill(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t, func(o *inmem.Options) { o.Durability = inmem.Strict })
 	r := s.begin()
 	put(t, r, "k", "v", kv.TTL(time.Hour))
@@ -167,6 +191,7 @@ func TestWallClockJumpsBackOverAKill(t *testing.T) {
 }
 
 func TestTTLBounds(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t)
 	r := s.begin()
 	var b kv.Batch
@@ -205,6 +230,7 @@ func TestDeadlineAtTheEndOfTime(t *testing.T) {
 
 // Keys of runs that are gone or have ended do no harm when they are due.
 func TestExpiryOfRunsThatAreNotActive(t *testing.T) {
+	t.Parallel() // it waits for the actor to look at its clock
 	s := newStore(t)
 	gone, ended := s.begin(), s.begin()
 	put(t, gone, "k", "v", kv.TTL(time.Second))

@@ -448,22 +448,22 @@ func FuzzBodies(f *testing.F) {
 	f.Add(binary.AppendUvarint(nil, math.MaxUint64))
 	f.Add([]byte{0x80, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := fields{b: b}
+		d := newFields(b)
 		var again []byte
-		for len(d.b) > 0 {
+		for d.Len() > 0 {
 			e := d.entry()
 			again = appendEntry(again, &e)
 		}
-		if d.err == nil {
+		if d.Err() == nil {
 			require.Equal(t, len(b), len(again))
 			require.True(t, bytes.Equal(b, again))
 		}
-		d, again = fields{b: b}, nil
-		for len(d.b) > 0 {
+		d, again = newFields(b), nil
+		for d.Len() > 0 {
 			key, it := d.item()
 			again = appendItem(again, string(key), it)
 		}
-		if d.err == nil {
+		if d.Err() == nil {
 			require.True(t, bytes.Equal(b, again))
 		}
 	})

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"inmem/field"
 	"inmem/op"
 	"inmem/run"
 	"inmem/vfs"
@@ -223,51 +223,18 @@ func appendEntry(b []byte, e *Entry) []byte {
 
 var errMalformed = errors.New("malformed block")
 
-// fields reads fields from a block's body until the first error.
-type fields struct {
-	b   []byte
-	err error
-}
+// fields reads a block's body.
+type fields struct{ field.Reader }
 
-func (d *fields) fail() { d.err, d.b = errMalformed, nil }
-
-func (d *fields) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
-		d.fail()
-		return nil
-	}
-	f := d.b[:n:n]
-	d.b = d.b[n:]
-	return f
-}
-
-func (d *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 || (n > 1 && d.b[n-1] == 0) { // malformed, or not the shortest form
-		d.fail()
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-// int is a uvarint that must fit an int64.
-func (d *fields) int() int64 {
-	v := d.uvarint()
-	if v > math.MaxInt64 {
-		d.fail()
-		return 0
-	}
-	return int64(v)
-}
+func newFields(body []byte) fields { return fields{field.NewReader(body, errMalformed)} }
 
 func (d *fields) item() (mapKey []byte, it op.Item) {
-	mapKey = d.take(d.uvarint())
-	it.Value = d.take(d.uvarint())
-	it.Version = d.uvarint()
-	it.Deadline = d.int()
-	if d.err == nil && (len(mapKey) == 0 || !validItem(op.Tag(mapKey[0]), it)) {
-		d.fail()
+	mapKey = d.Bytes()
+	it.Value = d.Bytes()
+	it.Version = d.Uvarint()
+	it.Deadline = d.Int()
+	if d.Err() == nil && (len(mapKey) == 0 || !validItem(op.Tag(mapKey[0]), it)) {
+		d.Fail("an item that no run can hold")
 	}
 	return mapKey, it
 }
@@ -279,20 +246,20 @@ func validItem(tag op.Tag, it op.Item) bool {
 }
 
 func (d *fields) id() (id run.ID) {
-	copy(id[:], d.take(uint64(len(id))))
-	if d.err == nil && id.IsZero() {
-		d.fail()
+	copy(id[:], d.Take(uint64(len(id))))
+	if d.Err() == nil && id.IsZero() {
+		d.Fail("a run without an ID")
 	}
 	return id
 }
 
 func (d *fields) entry() (e Entry) {
 	e.Run = d.id()
-	e.Version, e.Time = d.uvarint(), d.int()
-	e.FirstSeq, e.LastSeq = d.uvarint(), d.uvarint()
-	e.Keys, e.Deadlines = d.uvarint(), d.uvarint()
-	copy(e.Digest[:], d.take(uint64(len(e.Digest))))
-	e.Location = Location{File: d.uvarint(), Offset: d.int(), Length: d.int()}
-	e.Info = d.take(d.uvarint())
+	e.Version, e.Time = d.Uvarint(), d.Int()
+	e.FirstSeq, e.LastSeq = d.Uvarint(), d.Uvarint()
+	e.Keys, e.Deadlines = d.Uvarint(), d.Uvarint()
+	copy(e.Digest[:], d.Take(uint64(len(e.Digest))))
+	e.Location = Location{File: d.Uvarint(), Offset: d.Int(), Length: d.Int()}
+	e.Info = d.Bytes()
 	return e
 }

@@ -104,23 +104,23 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	end := size - footerSize
 	var order ascending
 	err = fs.blocks(Location{File: sequence, Offset: ft.index, Length: end - ft.index}, func(body []byte) error {
-		d := fields{b: bytes.Clone(body)} // entries keep slices of it
-		for len(d.b) > 0 {
+		d := newFields(bytes.Clone(body)) // entries keep slices of it
+		for d.Len() > 0 {
 			if uint64(len(x.Entries)) < ft.runs {
 				e := d.entry()
-				if d.err == nil && (!order.live(e.Run) || e.Location.File > sequence) {
-					d.fail()
+				if d.Err() == nil && (!order.live(e.Run) || e.Location.File > sequence) {
+					d.Fail("an entry out of order, or with an image in a newer file")
 				}
 				x.Entries = append(x.Entries, e)
 				continue
 			}
 			id := d.id()
-			if d.err == nil && !order.dead(id) {
-				d.fail()
+			if d.Err() == nil && !order.dead(id) {
+				d.Fail("a deleted run out of order")
 			}
 			x.Deleted = append(x.Deleted, id)
 		}
-		return d.err
+		return d.Err()
 	})
 	if err != nil {
 		return nil, err
@@ -137,14 +137,14 @@ func (fs *Files) Image(e *Entry, fn func(mapKey []byte, it op.Item)) error {
 	var keys uint64
 	var previous []byte
 	err := fs.blocks(e.Location, func(body []byte) error {
-		d := fields{b: body}
-		for len(d.b) > 0 {
+		d := newFields(body)
+		for d.Len() > 0 {
 			key, it := d.item()
-			if d.err == nil && bytes.Compare(key, previous) <= 0 {
-				d.fail()
+			if d.Err() == nil && bytes.Compare(key, previous) <= 0 {
+				d.Fail("a key out of order")
 			}
-			if d.err != nil {
-				return d.err
+			if d.Err() != nil {
+				return d.Err()
 			}
 			previous = key
 			keys++

@@ -3,9 +3,8 @@ package op
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"math"
 
+	"inmem/field"
 	"inmem/run"
 )
 
@@ -81,107 +80,61 @@ func DecodeCommit(b []byte) (Commit, error) {
 
 // Decode is DecodeCommit into c, whose slice of operations it uses again.
 func (c *Commit) Decode(b []byte) error {
-	d := decoder{b: b}
-	copy(c.Run[:], d.take(uint64(len(c.Run))))
-	c.Version = d.uvarint()
-	c.Time = d.time()
-	count := d.uvarint()
+	d := decoder{field.NewReader(b, errMalformed)}
+	copy(c.Run[:], d.Take(uint64(len(c.Run))))
+	c.Version = d.Uvarint()
+	c.Time = d.Int()
+	count := d.Uvarint()
 	// A count that the rest cannot hold is a lie, found before anything is
 	// allocated for it. One operation may be a drop, which is smaller.
-	if d.err == nil && (count == 0 || count > max(1, uint64(len(d.b)/minOp))) {
-		d.fail("count of operations")
+	if d.Err() == nil && (count == 0 || count > max(1, uint64(d.Len()/minOp))) {
+		d.Fail("count of operations")
 	}
-	if d.err == nil && (c.Run.IsZero() || c.Version == 0) {
-		d.fail("run or version is zero")
+	if d.Err() == nil && (c.Run.IsZero() || c.Version == 0) {
+		d.Fail("run or version is zero")
 	}
 	c.Ops = c.Ops[:0]
-	if d.err == nil && count > uint64(cap(c.Ops)) {
+	if d.Err() == nil && count > uint64(cap(c.Ops)) {
 		c.Ops = make([]Op, 0, count)
 	}
-	for i := uint64(0); i < count && d.err == nil; i++ {
+	for i := uint64(0); i < count && d.Err() == nil; i++ {
 		c.Ops = append(c.Ops, d.op(count))
 	}
-	if d.err == nil && len(d.b) != 0 {
-		d.fail("bytes after the last operation")
+	if d.Err() == nil && d.Len() != 0 {
+		d.Fail("bytes after the last operation")
 	}
-	return d.err
+	return d.Err()
 }
 
-// decoder reads fields from b until the first error, which it keeps.
-type decoder struct {
-	b   []byte
-	err error
-}
-
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %s", errMalformed, what)
-	}
-	d.b = nil
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
-		d.fail("a field is longer than the payload")
-		return nil
-	}
-	f := d.b[:n]
-	d.b = d.b[n:]
-	return f
-}
-
-func (d *decoder) byte() byte {
-	if f := d.take(1); f != nil {
-		return f[0]
-	}
-	return 0
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	// One number has one encoding, so that equal commits are equal bytes.
-	if n <= 0 || (n > 1 && d.b[n-1] == 0) {
-		d.fail("a number is not a shortest uvarint")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) time() int64 {
-	v := d.uvarint()
-	if v > math.MaxInt64 {
-		d.fail("a time is out of range")
-	}
-	return int64(v)
-}
+// decoder reads a commit's fields.
+type decoder struct{ field.Reader }
 
 func (d *decoder) op(count uint64) Op {
-	o := Op{Kind: Kind(d.byte())}
+	o := Op{Kind: Kind(d.Byte())}
 	switch {
-	case d.err != nil:
+	case d.Err() != nil:
 		return o
 	case !o.Kind.Valid():
-		d.fail(o.Kind.String())
+		d.Fail(o.Kind.String())
 		return o
 	case o.Kind == Drop:
 		if count != 1 {
-			d.fail("drop is not alone")
+			d.Fail("drop is not alone")
 		}
 		return o
 	}
-	o.Tag = Tag(d.byte())
-	if d.err == nil && !o.Tag.Valid() {
-		d.fail(o.Tag.String())
+	o.Tag = Tag(d.Byte())
+	if d.Err() == nil && !o.Tag.Valid() {
+		d.Fail(o.Tag.String())
 	}
-	o.Key = string(d.take(d.uvarint()))
+	o.Key = string(d.Bytes())
 	if o.Kind != Put {
 		return o
 	}
-	o.Value = append([]byte{}, d.take(d.uvarint())...)
-	o.Deadline = d.time()
-	if d.err == nil && o.Deadline != 0 && !o.Tag.Perishable() {
-		d.fail("a deadline on " + o.Tag.String())
+	o.Value = append([]byte{}, d.Bytes()...)
+	o.Deadline = d.Int()
+	if d.Err() == nil && o.Deadline != 0 && !o.Tag.Perishable() {
+		d.Fail("a deadline on " + o.Tag.String())
 	}
 	return o
 }

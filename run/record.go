@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
+
+	"inmem/field"
 )
 
 // recordFormat leads every record, so that a later layout can be told apart.
@@ -70,25 +71,25 @@ func DecodeRecord(id ID, b []byte) (*Info, error) {
 	if id.IsZero() {
 		return nil, fmt.Errorf("%w: a record belongs to a run", ErrInvalidID)
 	}
-	d := decoder{b: b}
-	if format := d.byte(); d.err == nil && format != recordFormat {
+	d := decoder{field.NewReader(b, ErrInvalidRecord)}
+	if format := d.Byte(); d.Err() == nil && format != recordFormat {
 		return nil, fmt.Errorf("%w: format %d, this program reads %d: use a newer inmem", ErrUnsupportedRecord, format, recordFormat)
 	}
 	i := &Info{Meta: Meta{ID: id}, Status: d.status()}
 	d.flags(i)
-	i.Created = d.time()
-	i.Ended = d.time()
-	i.FirstVersion = d.uvarint()
+	i.Created = d.Int()
+	i.Ended = d.Int()
+	i.FirstVersion = d.Uvarint()
 	i.Name = d.text()
 	i.Namespace.Tenant = d.text()
 	i.Namespace.App = d.text()
 	i.Namespace.Agent = d.text()
 	i.Tags = d.tags()
-	if len(d.b) != 0 {
-		d.fail("bytes after the last tag")
+	if d.Len() != 0 {
+		d.Fail("bytes after the last tag")
 	}
-	if d.err != nil {
-		return nil, d.err
+	if d.Err() != nil {
+		return nil, d.Err()
 	}
 	if err := i.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidRecord, err)
@@ -96,91 +97,43 @@ func DecodeRecord(id ID, b []byte) (*Info, error) {
 	return i, nil
 }
 
-// decoder reads fields from b until the first error, which it keeps and which
-// leaves b empty.
-type decoder struct {
-	b   []byte
-	err error
-}
+// decoder reads a record's fields.
+type decoder struct{ field.Reader }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %s", ErrInvalidRecord, what)
-	}
-	d.b = nil
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
-		d.fail("a field is longer than the record")
-		return nil
-	}
-	f := d.b[:n]
-	d.b = d.b[n:]
-	return f
-}
-
-func (d *decoder) byte() byte {
-	if f := d.take(1); f != nil {
-		return f[0]
-	}
-	return 0
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	// One number has one encoding, so that equal infos are equal bytes.
-	if n <= 0 || (n > 1 && d.b[n-1] == 0) {
-		d.fail("a number is not a shortest uvarint")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) time() int64 {
-	v := d.uvarint()
-	if v > math.MaxInt64 {
-		d.fail("a time is out of range")
-		return 0
-	}
-	return int64(v)
-}
-
-func (d *decoder) text() string { return string(d.take(d.uvarint())) }
+func (d *decoder) text() string { return string(d.Bytes()) }
 
 func (d *decoder) status() Status {
-	s := Status(d.byte())
+	s := Status(d.Byte())
 	if !s.Valid() {
-		d.fail(s.String())
+		d.Fail(s.String())
 	}
 	return s
 }
 
 // flags reads the flags and what they announce.
 func (d *decoder) flags(i *Info) {
-	flags := d.byte()
+	flags := d.Byte()
 	if flags&^flagsKnown != 0 {
-		d.fail("unknown flags")
+		d.Fail("unknown flags")
 		return
 	}
 	i.Space = flags&flagSpace != 0
 	if flags&flagParent == 0 {
 		return
 	}
-	copy(i.Parent[:], d.take(uint64(len(i.Parent))))
+	copy(i.Parent[:], d.Take(uint64(len(i.Parent))))
 	if i.Parent.IsZero() {
-		d.fail("the parent is zero")
+		d.Fail("the parent is zero")
 	}
 }
 
 // tags reads the tags; nil where there are none.
 func (d *decoder) tags() map[string]string {
-	count := d.uvarint()
+	count := d.Uvarint()
 	if count > MaxTags {
-		d.fail("too many tags")
+		d.Fail("too many tags")
 	}
-	if count == 0 || d.err != nil {
+	if count == 0 || d.Err() != nil {
 		return nil
 	}
 	tags := make(map[string]string)
@@ -188,7 +141,7 @@ func (d *decoder) tags() map[string]string {
 	for range count {
 		k, v := d.text(), d.text()
 		if k <= last {
-			d.fail("tag keys do not ascend")
+			d.Fail("tag keys do not ascend")
 			return nil
 		}
 		tags[k] = v

@@ -126,7 +126,7 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 	h := r.begin()
 	r.put(h, "k", "v")
 	require.NoError(t, r.Checkpoint(ctx))
-	gone := r.begin()
+	gone, later := r.begin(), r.begin()
 	r.put(h, "k", "w")
 	require.NoError(t, r.Drop(ctx, gone.ID, op.Default))
 	for _, kind := range []vfs.OpKind{vfs.Create, vfs.Write} {
@@ -143,6 +143,8 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 		r.put(h, "still", "at work")
 	}
 	r.fs.SetFault(nil)
+	// What a failed checkpoint would have written may be gone by the next one.
+	require.NoError(t, r.Drop(ctx, later.ID, op.Default))
 	require.NoError(t, r.Checkpoint(ctx))
 	taken := r.checkpoints()
 	assert.Equal(t, 1, taken[len(taken)-1].Runs)
@@ -150,4 +152,53 @@ func TestCheckpointOnAFullDisk(t *testing.T) {
 	again := r.reopen()
 	assert.Equal(t, want, again.digests())
 	assert.Contains(t, again.state.deleted, gone.ID, "a deletion that a failed checkpoint had taken")
+	assert.Contains(t, again.state.deleted, later.ID)
+}
+
+// A checkpoint that is under way when the shard closes ends as it ends, and
+// says so; one that has not begun does not begin.
+func TestCloseDuringACheckpoint(t *testing.T) {
+	for _, failure := range []error{nil, syscall.ENOSPC, errFault} {
+		t.Run(fmt.Sprint(failure), func(t *testing.T) {
+			r := newRig(t)
+			h := r.begin()
+			r.put(h, "k", "v")
+			entered, hold := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			r.fs.SetFault(func(o vfs.Op) error {
+				if o.Kind != vfs.Create || !hasSuffix(o.Name, ".tmp") {
+					return nil
+				}
+				err := error(nil)
+				once.Do(func() {
+					close(entered)
+					<-hold
+					err = failure
+				})
+				return err
+			})
+			first, second, closed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+			go func() { first <- r.Checkpoint(ctx) }()
+			<-entered
+			go func() { second <- r.Checkpoint(ctx) }()
+			soon(t, func() bool { return r.Metrics().Commands >= 4 })
+			go func() { _, err := r.end(); closed <- err }()
+			soon(t, func() bool { return r.Expire(ctx, h.ID, nil) != nil })
+			close(hold)
+			answered(t, "all", func() {
+				switch failure {
+				case nil:
+					assert.NoError(t, <-first)
+					assert.ErrorIs(t, <-second, op.ErrClosed)
+				case syscall.ENOSPC:
+					assert.ErrorIs(t, <-first, op.ErrDiskFull)
+					assert.ErrorIs(t, <-second, op.ErrClosed)
+				default:
+					assert.ErrorIs(t, <-first, op.ErrPoisoned)
+					assert.ErrorIs(t, <-second, op.ErrPoisoned)
+				}
+				assert.NoError(t, <-closed)
+			})
+		})
+	}
 }

@@ -62,6 +62,26 @@ func TestReopenedShardIsEqual(t *testing.T) {
 	assert.Equal(t, want, fourth.digests(), "a checkpoint, and a log that has nothing behind it")
 }
 
+// Runs that change often are written once, and values of one request do not mix.
+func TestManyWritesOfOneRequest(t *testing.T) {
+	r := newRig(t)
+	h := r.begin()
+	values := []string{"first", "", "third is longer", "4"}
+	for range 3 {
+		req := &op.Request{}
+		for i, v := range values {
+			req.Writes = append(req.Writes, put(fmt.Sprint(i), v).Writes...)
+		}
+		_, err := r.Commit(ctx, h.ID, req)
+		require.NoError(t, err)
+	}
+	for i, v := range values {
+		assert.Equal(t, v, value(h, fmt.Sprint(i)))
+	}
+	require.NoError(t, r.Checkpoint(ctx))
+	assert.Equal(t, 1, r.checkpoints()[0].Runs)
+}
+
 func TestStrongestModeOfABatch(t *testing.T) {
 	for _, c := range []struct{ a, b, want op.Durability }{
 		{op.Default, op.Default, op.Default}, {op.Default, op.Async, op.Async}, {op.Async, op.Default, op.Async},

@@ -119,6 +119,8 @@ func TestStateCommit(t *testing.T) {
 	assert.False(t, ok, "put, then delete: the key is gone")
 	_, keys := s.Len()
 	assert.Equal(t, 3, keys, "metadata, b and c")
+	assert.Len(t, s.dirty, 1, "once, however often it changed")
+	assert.Len(t, s.changed, 1)
 }
 
 func TestStateExpectations(t *testing.T) {
