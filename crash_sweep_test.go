@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -54,17 +53,6 @@ func crashSeeds(t testing.TB, n int) []uint64 {
 	return list
 }
 
-// inBubble runs a test in a bubble of its own time. Commands of a shard are
-// pooled with their channels, and a channel of one bubble is of no use outside
-// of it: so the pool is emptied before and after, which takes two collections.
-func inBubble(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	empty := func() { runtime.GC(); runtime.GC() }
-	empty()
-	defer empty()
-	synctest.Test(t, test)
-}
-
 // crashed is the disk that a crash left, and what must be on it.
 type crashed struct {
 	what     string
@@ -99,7 +87,7 @@ func nowMilli() int64 { return time.Now().UnixMilli() }
 func TestPowerLossSweep(t *testing.T) {
 	total, torn, again := 0, 0, 0
 	for _, seed := range crashSeeds(t, 10) {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
 					t.Logf("repeat with %s=%d", seedEnv, seed)

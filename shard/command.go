@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"inmem/actor"
 	"inmem/op"
@@ -50,26 +49,29 @@ const (
 	imaged // a checkpoint ended
 )
 
-var commands = sync.Pool{New: func() any { return &command{done: make(chan struct{}, 1)} }}
-
 // maxKeptBytes bounds the memory a command in the pool holds on to.
 const maxKeptBytes = 64 << 10
 
-func newCommand(k kind, id run.ID) *command {
-	c := commands.Get().(*command)
+// newCommand takes a command from the shard's pool. Each shard has its own,
+// because channels made in a bubble of testing/synctest must not leave it.
+func (s *Shard) newCommand(k kind, id run.ID) *command {
+	c, ok := s.commands.Get().(*command)
+	if !ok {
+		c = &command{done: make(chan struct{}, 1)}
+	}
 	c.kind, c.id = k, id
 	return c
 }
 
 // release gives a command that was answered, or never accepted, back to the pool.
-func (c *command) release() {
+func (s *Shard) release(c *command) {
 	clear(c.writes)
 	writes, bytes, done := c.writes[:0], c.bytes[:0], c.done
 	if cap(bytes) > maxKeptBytes || cap(writes) > 1024 {
 		writes, bytes = nil, nil
 	}
 	*c = command{writes: writes, bytes: bytes, done: done}
-	commands.Put(c)
+	s.commands.Put(c)
 }
 
 // take copies the request into the command, so that the caller's slices are
@@ -124,73 +126,73 @@ func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
 
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
-	c := newCommand(request, id)
+	c := s.newCommand(request, id)
 	c.take(req)
 	mine, err := s.do(ctx, c)
 	if !mine {
 		return op.Result{}, err
 	}
 	res := c.result
-	c.release()
+	s.release(c)
 	return res, err
 }
 
 // Begin makes a new run, or finds the space that info names.
 func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (*Handle, error) {
-	c := newCommand(begin, info.ID)
+	c := s.newCommand(begin, info.ID)
 	c.info, c.mode = info, mode
 	mine, err := s.do(ctx, c)
 	if !mine {
 		return nil, err
 	}
 	h := c.handle
-	c.release()
+	s.release(c)
 	return h, err
 }
 
 // SetStatus changes the status of a run.
 func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, mode op.Durability) error {
-	c := newCommand(setStatus, id)
+	c := s.newCommand(setStatus, id)
 	c.to, c.mode = to, mode
 	return s.simple(ctx, c)
 }
 
 // Drop deletes a run.
 func (s *Shard) Drop(ctx context.Context, id run.ID, mode op.Durability) error {
-	c := newCommand(drop, id)
+	c := s.newCommand(drop, id)
 	c.mode = mode
 	return s.simple(ctx, c)
 }
 
 // Flush makes everything that was acknowledged so far durable.
 func (s *Shard) Flush(ctx context.Context) error {
-	c := newCommand(flush, run.ID{})
+	c := s.newCommand(flush, run.ID{})
 	c.mode = op.Strict
 	return s.simple(ctx, c)
 }
 
 // Checkpoint writes images of the runs that changed since the last checkpoint.
 func (s *Shard) Checkpoint(ctx context.Context) error {
-	return s.simple(ctx, newCommand(image, run.ID{}))
+	return s.simple(ctx, s.newCommand(image, run.ID{}))
 }
 
 func (s *Shard) simple(ctx context.Context, c *command) error {
 	mine, err := s.do(ctx, c)
 	if mine {
-		c.release()
+		s.release(c)
 	}
 	return err
 }
 
 // History returns the log as it is now, for reading a run's commits from.
 func (s *Shard) History(ctx context.Context) (*wal.History, error) {
-	c := newCommand(history, run.ID{})
+	c := s.newCommand(history, run.ID{})
 	mine, err := s.do(ctx, c)
 	if !mine {
 		return nil, err
 	}
 	h := c.history
-	c.release()
+	s.release(c)
 	return h, err
 }
 

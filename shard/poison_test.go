@@ -268,9 +268,9 @@ func TestRefusedCheckpointIsAnsweredOnce(t *testing.T) {
 	})
 	_, _ = r.end()
 	for range 100 {
-		c := newCommand(flush, run.ID{})
+		c := r.newCommand(flush, run.ID{})
 		assert.Empty(t, c.done, "a command in the pool that was answered already")
-		defer c.release()
+		defer r.release(c)
 	}
 }
 

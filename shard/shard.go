@@ -49,12 +49,13 @@ type Config struct {
 
 // Shard is the owner of some of a store's runs.
 type Shard struct {
-	cfg     Config
-	name    string
-	health  *Health
-	mailbox *actor.Mailbox[*command]
-	owner   *actor.Actor
-	images  *imager
+	cfg      Config
+	name     string
+	health   *Health
+	mailbox  *actor.Mailbox[*command]
+	commands sync.Pool // of *command
+	owner    *actor.Actor
+	images   *imager
 
 	// Published.
 	handles sync.Map // run.ID → *Handle
