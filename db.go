@@ -1,6 +1,7 @@
 package inmem
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,7 +182,8 @@ func (db *DB) Checkpoint(ctx context.Context) error {
 	return db.each(func(s *shard.Shard) error { return s.Checkpoint(ctx) })
 }
 
-// each calls fn for all shards at once.
+// each calls fn for all shards at once and returns the first shard's error:
+// what stops one of them stops the store, and need not be said for each.
 func (db *DB) each(fn func(*shard.Shard) error) error {
 	if err := db.check(); err != nil {
 		return err
@@ -192,7 +194,7 @@ func (db *DB) each(fn func(*shard.Shard) error) error {
 		all.Go(func() { errs[i] = fn(s) })
 	}
 	all.Wait()
-	return errors.Join(errs...)
+	return cmp.Or(errs...)
 }
 
 // Metrics are a store's figures.

@@ -13,6 +13,7 @@ import (
 
 	"inmem"
 	"inmem/kv"
+	"inmem/op"
 	"inmem/recovery"
 	"inmem/run"
 	"inmem/vfs"
@@ -293,8 +294,8 @@ func (m *model) histories(t *rapid.T) {
 			next++
 			for _, o := range c.Ops {
 				switch {
-				case o.Tag == 5: // metadata
-				case len(o.Value) > 0 || o.Kind == 1:
+				case o.Tag == op.RunMetadata:
+				case o.Kind == op.Put:
 					replayed[o.Key] = modelItem{string(o.Value), c.Version, o.Deadline}
 				default:
 					delete(replayed, o.Key)

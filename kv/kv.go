@@ -141,7 +141,7 @@ func (s Store) Delete(ctx context.Context, key string, opts ...WriteOption) (old
 		return nil, err
 	}
 	if o.ttl != 0 {
-		return nil, op.ErrInvalidTTL
+		return nil, op.ErrInvalidOption // what is gone cannot expire
 	}
 	w := op.Write{Kind: op.Delete, Tag: op.KV, Key: key}
 	if err := check(s.run.Limits(), &w); err != nil {

@@ -137,7 +137,7 @@ func TestDelete(t *testing.T) {
 	assert.Equal(t, "v", string(old))
 	assert.Equal(t, op.Request{Writes: []op.Write{{Kind: op.Delete, Tag: op.KV, Key: "k"}}, Durability: op.Async}, f.asked[2])
 	_, err = s.Delete(ctx, "k", kv.TTL(time.Hour))
-	assert.ErrorIs(t, err, op.ErrInvalidTTL)
+	assert.ErrorIs(t, err, op.ErrInvalidOption)
 }
 
 func TestReads(t *testing.T) {
