@@ -253,7 +253,7 @@ func TestInvalidCallOptions(t *testing.T) {
 	_, err := r.KV().Put(ctx, "k", nil, kv.Durability(9))
 	assert.ErrorIs(t, err, inmem.ErrInvalidOption)
 	_, err = r.KV().Delete(ctx, "k", kv.TTL(time.Hour))
-	assert.ErrorIs(t, err, inmem.ErrInvalidTTL)
+	assert.ErrorIs(t, err, inmem.ErrInvalidOption)
 	var b kv.Batch
 	b.Put("k", nil)
 	_, err = r.KV().Write(ctx, &b, kv.TTL(time.Hour))
