@@ -4,14 +4,15 @@
 //	go run .          the full run, about ten minutes
 //	go run . -quick   a first impression, under two
 //
-// Every cell runs for a fixed time, several rounds are interleaved over the
-// cells, and the median is shown with the lowest and highest round beside it:
-// on a shared machine a single figure says little.
+// Every cell runs for a fixed time, in several rounds, and the median is shown
+// with the lowest and highest round beside it: on a shared machine a single
+// figure says little.
 package main
 
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"time"
 )
@@ -34,7 +35,7 @@ type config struct {
 func main() {
 	cfg, err := parse(os.Args[1:])
 	if err == nil {
-		err = bench(cfg)
+		err = bench(cfg, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -70,8 +71,8 @@ func parse(args []string) (*config, error) {
 	return cfg, nil
 }
 
-// bench measures everything and prints the report.
-func bench(cfg *config) error {
+// bench measures everything and writes the report to w.
+func bench(cfg *config, w io.Writer) error {
 	if cfg.dir == "" {
 		dir, err := os.MkdirTemp("", "inmem-bench-")
 		if err != nil {
@@ -94,5 +95,5 @@ func bench(cfg *config) error {
 	if err := memory(cfg, table); err != nil {
 		return err
 	}
-	return table.write(os.Stdout)
+	return table.write(w)
 }

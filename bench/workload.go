@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +18,10 @@ import (
 	"inmem/run"
 )
 
-var callers = []int{1, 16, 256}
+var (
+	callers = []int{1, 16, 256}
+	modes   = []inmem.Durability{inmem.Strict, inmem.Batched, inmem.Async}
+)
 
 // store is an open store with the runs of the data set.
 type store struct {
@@ -177,61 +182,67 @@ type cell struct {
 	op      operation
 }
 
+// cells are in the order of their measurement: those that only read come
+// first, while nothing that was written keeps the background busy.
 func cells() []cell {
 	var list []cell
-	for _, mode := range []inmem.Durability{inmem.Strict, inmem.Batched, inmem.Async} {
+	add := func(name string, mode inmem.Durability, op operation) {
 		for _, n := range callers {
-			list = append(list, cell{"put " + mode.String(), mode, n, put})
+			list = append(list, cell{name, mode, n, op})
 		}
 	}
-	for _, op := range []struct {
-		name string
-		op   operation
-	}{{"get", get}, {"50/50", mixed}, {"scan of 100", scan}} {
-		for _, n := range callers {
-			list = append(list, cell{op.name, inmem.Batched, n, op.op})
-		}
+	add("get", inmem.Batched, get)
+	add("scan of 100", inmem.Batched, scan)
+	for _, mode := range modes {
+		add("put "+mode.String(), mode, put)
 	}
+	add("50/50", inmem.Batched, mixed)
 	return list
 }
 
-// throughput measures all cells, on a loaded store for each mode, in
-// interleaved rounds.
+// throughput measures all cells, in rounds. One store is open at a time: what
+// one leaves to do in the background must not be another's cost.
 func throughput(cfg *config, table *table) error {
-	stores := map[inmem.Durability]*store{}
-	for _, c := range cells() {
-		if !cfg.wants(c.name) || stores[c.mode] != nil {
-			continue
-		}
-		progress("loading %d keys for %s", cfg.keys, c.mode)
-		s, err := cfg.open("store-"+c.mode.String(), inmem.Options{Durability: c.mode})
-		if err != nil {
-			return err
-		}
-		if err := s.load(cfg.keys, 64, kv.Durability(inmem.Async)); err != nil {
-			return err
-		}
-		if err := s.db.Flush(context.Background()); err != nil {
-			return err
-		}
-		stores[c.mode] = s
-	}
 	stop, err := profile(cfg.cpu)
 	if err != nil {
 		return err
 	}
-	if err := rounds(cfg, table, stores); err != nil {
-		return err
-	}
-	if err := stop(); err != nil {
-		return err
-	}
-	for _, s := range stores {
-		if err := s.remove(); err != nil {
-			return err
+	for round := range cfg.rounds {
+		for _, mode := range modes {
+			progress("round %d of %d: %s", round+1, cfg.rounds, mode)
+			if err := measureMode(cfg, table, mode); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return stop()
+}
+
+// measureMode measures the cells of one mode on a store of its own, loaded and
+// at rest.
+func measureMode(cfg *config, table *table, mode inmem.Durability) error {
+	wanted := slices.DeleteFunc(cells(), func(c cell) bool { return c.mode != mode || !cfg.wants(c.name) })
+	if len(wanted) == 0 {
+		return nil
+	}
+	s, err := cfg.open("store", inmem.Options{Durability: mode})
+	if err != nil {
+		return err
+	}
+	if err := s.load(cfg.keys, 64, kv.Durability(inmem.Async)); err != nil {
+		return err
+	}
+	if err := errors.Join(s.db.Checkpoint(ctx), s.db.Flush(ctx)); err != nil {
+		return err
+	}
+	for _, c := range wanted {
+		rate, err := s.measure(c.callers, c.op)
+		if err != nil {
+			return err
+		}
+		table.add(c.name, c.callers, rate)
+	}
+	return s.remove()
 }
 
 // profile begins a CPU profile, if a file is named, and returns what ends it.
@@ -247,22 +258,4 @@ func profile(name string) (stop func() error, err error) {
 		return nil, err
 	}
 	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
-}
-
-// rounds measures every cell once a round.
-func rounds(cfg *config, table *table, stores map[inmem.Durability]*store) error {
-	for round := range cfg.rounds {
-		for _, c := range cells() {
-			if !cfg.wants(c.name) {
-				continue
-			}
-			progress("round %d of %d: %s, %d callers", round+1, cfg.rounds, c.name, c.callers)
-			rate, err := stores[c.mode].measure(c.callers, c.op)
-			if err != nil {
-				return err
-			}
-			table.add(c.name, c.callers, rate)
-		}
-	}
-	return nil
 }
