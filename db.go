@@ -171,13 +171,15 @@ func (db *DB) Durability() Durability { return db.opts.Durability }
 func (db *DB) Recovery() *RecoveryReport { return db.store.Report }
 
 // Flush returns once everything acknowledged before is synced to the device.
+// Errors: ErrClosed, ErrPoisoned.
 func (db *DB) Flush(ctx context.Context) error {
 	return db.each(func(s *shard.Shard) error { return s.Flush(ctx) })
 }
 
 // Checkpoint writes images of the runs that changed since the last checkpoint,
 // so that the next Open has less to replay. It happens by itself too: see
-// Options.CheckpointBytes.
+// Options.CheckpointBytes. Errors: ErrDiskFull, after which the last checkpoint
+// stands; ErrClosed, ErrPoisoned.
 func (db *DB) Checkpoint(ctx context.Context) error {
 	return db.each(func(s *shard.Shard) error { return s.Checkpoint(ctx) })
 }
@@ -199,8 +201,8 @@ func (db *DB) each(fn func(*shard.Shard) error) error {
 
 // Metrics are a store's figures.
 type Metrics struct {
-	Shards    []ShardMetrics
-	Deadlines int // keys that are waiting to expire
+	Shards    []ShardMetrics // in order of their numbers
+	Deadlines int            // keys that are waiting to expire
 	Recovery  *RecoveryReport
 }
 
@@ -230,7 +232,8 @@ func (db *DB) BeginRun(ctx context.Context, meta run.Meta) (*Run, error) {
 
 // Space returns the space of a namespace: a run that belongs to no single
 // execution and never ends, such as an agent's long-term memory. It is made at
-// first use.
+// first use. Errors: *run.MetaError for the namespace, ErrRunDeleted where the
+// space was deleted, ErrRunExists where a run was given its ID.
 func (db *DB) Space(ctx context.Context, ns run.Namespace) (*Run, error) {
 	info := &run.Info{Meta: run.Meta{ID: ns.SpaceID(), Namespace: ns}, Space: true}
 	// A run that was begun with the ID of the space is not taken for it.
@@ -273,7 +276,8 @@ func (db *DB) Run(id run.ID) (*Run, error) {
 
 // DeleteRun deletes a run with everything in it. Commits that come later,
 // through whatever handle, get ErrRunDeleted, and its ID is never used again.
-// A space may be deleted as well; its namespace has none from then on.
+// A space may be deleted as well; its namespace has none from then on. Where
+// there is no such run: ErrRunNotFound, or ErrRunDeleted.
 func (db *DB) DeleteRun(ctx context.Context, id run.ID) error {
 	if err := db.check(); err != nil {
 		return err

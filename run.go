@@ -66,7 +66,9 @@ func (r *Run) End(ctx context.Context, status run.Status) error {
 	return r.setStatus(ctx, status)
 }
 
-// Pause stops writes to an active run until Resume.
+// Pause stops writes to an active run until Resume. Like Resume, Archive and
+// End it returns a *run.TransitionError where the lifecycle has no such change,
+// and ErrSpace for a space.
 func (r *Run) Pause(ctx context.Context) error { return r.setStatus(ctx, run.Paused) }
 
 // Resume makes a paused run active again.

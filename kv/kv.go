@@ -30,8 +30,8 @@ func New(r op.Run) Store { return Store{run: r} }
 
 // Item is a value with what the store knows of it.
 type Item struct {
-	Key     string
-	Value   []byte
+	Key     string // without anything before it: as it was put
+	Value   []byte // the caller's
 	Version uint64 // of the commit that wrote it, in its run
 	// Deadline is when the value expires; the zero Time = never.
 	Deadline time.Time
@@ -70,7 +70,8 @@ func (s Store) GetItem(ctx context.Context, key string) (Item, error) {
 	return toItem(key, it), nil
 }
 
-// Exists reports whether key has a value that is not past its deadline.
+// Exists reports whether key has a value that is not past its deadline. It has
+// the errors of Get but for op.ErrNotFound.
 func (s Store) Exists(ctx context.Context, key string) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -134,7 +135,8 @@ func (s Store) commit(ctx context.Context, w op.Write, durability op.Durability)
 }
 
 // Delete removes key and returns the value it had. Where there is none, or it
-// is past its deadline, it returns op.ErrNotFound and makes no commit.
+// is past its deadline, it returns op.ErrNotFound and makes no commit. The
+// option TTL is op.ErrInvalidOption; the other errors are those of Put.
 func (s Store) Delete(ctx context.Context, key string, opts ...WriteOption) (old []byte, err error) {
 	o, err := gather(opts)
 	if err != nil {
