@@ -68,7 +68,7 @@ func (db *DB) open() (err error) {
 	db.store, err = recovery.Open(recovery.Config{
 		FS: db.opts.FS, Dir: db.dir, Shards: db.opts.Shards, DefaultShards: autoShards(),
 		Holder: holder(), Wall: db.opts.Now, Health: db.health,
-		Log: func(shard, shards int) wal.Options {
+		Log: func(shard int) wal.Options {
 			return wal.Options{
 				SegmentSize: db.opts.SegmentSize,
 				Interval:    db.opts.BatchInterval,

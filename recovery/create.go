@@ -101,7 +101,7 @@ func (cfg *Config) sweep() (Verdict, error) {
 		return "", err
 	}
 	for _, dir := range dirs {
-		if _, err := wal.Unused(cfg.FS, dir); err != nil {
+		if err := wal.Discard(cfg.FS, dir); err != nil {
 			return "", err
 		}
 		left, err := cfg.FS.ReadDir(dir)
@@ -137,7 +137,7 @@ func shardDirs(fsys vfs.FS, dir string) ([]string, error) {
 // no shard holds data. It only reads.
 func orphaned(fsys vfs.FS, dir string, shards []string) error {
 	for _, shard := range shards {
-		unused, err := wal.Unused(keeping{fsys}, shard)
+		unused, err := wal.Unused(fsys, shard)
 		if err != nil {
 			return err
 		}
@@ -152,9 +152,3 @@ func orphaned(fsys vfs.FS, dir string, shards []string) error {
 	}
 	return nil
 }
-
-// keeping is a disk that keeps what is removed: wal.Unused removes what it
-// finds unused, but no shard may lose anything before all are known to be.
-type keeping struct{ vfs.FS }
-
-func (keeping) Remove(string) error { return nil }

@@ -34,7 +34,7 @@ func config(fsys vfs.FS) Config {
 	return Config{
 		FS: fsys, Dir: testDir, DefaultShards: 2, Holder: "a test",
 		Wall: func() time.Time { return time.UnixMilli(testTime) }, Health: shard.NewHealth(func(error) {}),
-		Log: func(int, int) wal.Options { return wal.Options{SegmentSize: 700, Interval: time.Hour} },
+		Log: func(int) wal.Options { return wal.Options{SegmentSize: 700, Interval: time.Hour} },
 	}
 }
 

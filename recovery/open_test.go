@@ -249,13 +249,13 @@ func TestOptionsOfTheLog(t *testing.T) {
 	var mu sync.Mutex
 	asked := map[int]int{}
 	cfg.Shards = 3
-	cfg.Log = func(shard, shards int) wal.Options {
+	cfg.Log = func(shard int) wal.Options {
 		mu.Lock()
 		defer mu.Unlock()
-		asked[shard] = shards
+		asked[shard]++
 		return wal.Options{Interval: time.Hour}
 	}
 	e := start(t, cfg)
-	require.Equal(t, map[int]int{0: 3, 1: 3, 2: 3}, asked)
+	require.Equal(t, map[int]int{0: 1, 1: 1, 2: 1}, asked)
 	require.NoError(t, e.stop())
 }

@@ -36,7 +36,7 @@ type Config struct {
 	Wall   func() time.Time
 	Health *shard.Health
 	// Log returns the options of a shard's log; Now and OnError are filled in.
-	Log func(shard, shards int) wal.Options
+	Log func(shard int) wal.Options
 	// DefaultShards is used when a store is created and Shards is 0.
 	DefaultShards int
 }
@@ -195,7 +195,7 @@ func (r *recovering) mend() (err error) {
 	if err := checkpoint.Clean(r.cfg.FS, r.dir, r.keep); err != nil {
 		return err
 	}
-	opts := r.cfg.Log(r.i, len(r.m.Shards))
+	opts := r.cfg.Log(r.i)
 	opts.Now, opts.OnError = r.clock.Now, r.cfg.Health.Poison
 	r.out.Log, err = wal.Open(r.cfg.FS, r.dir, identity(r.m, r.i), r.scanned, opts)
 	return err

@@ -128,10 +128,9 @@ func listSegments(fsys vfs.FS, dir string) (segments, halfMade []string, err err
 }
 
 // Unused reports whether the log in dir, if there is one, was created but
-// never written to, and removes it then: what a crash during the creation of
-// a store leaves.
+// never written to: what a crash during the creation of a store leaves.
 func Unused(fsys vfs.FS, dir string) (bool, error) {
-	segments, halfMade, err := listSegments(fsys, dir)
+	segments, _, err := listSegments(fsys, dir)
 	if err != nil {
 		return false, err
 	}
@@ -144,10 +143,19 @@ func Unused(fsys vfs.FS, dir string) (bool, error) {
 			return false, nil
 		}
 	}
+	return true, nil
+}
+
+// Discard removes the log in dir, which Unused has said holds nothing.
+func Discard(fsys vfs.FS, dir string) error {
+	segments, halfMade, err := listSegments(fsys, dir)
+	if err != nil {
+		return err
+	}
 	for _, path := range append(segments, halfMade...) {
 		if err := fsys.Remove(path); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return true, nil
+	return nil
 }
