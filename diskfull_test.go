@@ -120,3 +120,18 @@ func TestCloseOnAFullDisk(t *testing.T) {
 	s.open()
 	assert.Equal(t, "v", get(t, s.run(r.ID()), "k"))
 }
+
+// TestCloseAfterAFullDiskIsClean: a seal that there was no space for is made
+// up for once there is.
+func TestCloseAfterAFullDiskIsClean(t *testing.T) {
+	one := func(o *inmem.Options) { o.Shards = 1 }
+	s := newStore(t, one)
+	put(t, s.begin(), "k", "v")
+	left := openStore(t, s.mem.Clone(), s.dir, one) // its log has no space reserved ahead
+	left.mem.SetCapacity(1)
+	require.NoError(t, left.Flush(ctx), "there is no space for a seal, which is no error")
+	left.mem.SetCapacity(0)
+	require.NoError(t, left.Close())
+	left.open()
+	require.Equal(t, inmem.VerdictClean, left.Recovery().Verdict)
+}

@@ -78,6 +78,7 @@ type Log struct {
 	synced   int64     // what the frames say is synced: disk.synced when their batch was begun
 	wanted   uint64    // the background was last asked to sync up to this sequence
 	sealed   bool      // the last frame is a seal, or there is none
+	noSeal   bool      // there was no space for a seal: Tick waits for the next frame
 	busy     bool      // appended since the last tick
 	timer    *time.Timer
 	timerSet bool
@@ -300,7 +301,7 @@ func (l *Log) end(b []byte, kind Kind) uint64 {
 	sequence := l.next
 	l.buf = sealFrame(b, len(l.buf), kind, l.active.salt, sequence, l.synced)
 	l.next++
-	l.sealed = kind == Seal
+	l.sealed, l.noSeal = kind == Seal, false
 	l.busy = true
 	return sequence
 }

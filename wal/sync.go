@@ -147,7 +147,7 @@ func (l *Log) Tick() error {
 		l.arm()
 		return nil
 	}
-	if l.sealed {
+	if l.sealed || l.noSeal {
 		return nil
 	}
 	if l.busy {
@@ -174,7 +174,7 @@ func (l *Log) Seal() error {
 func (l *Log) writeSeal() error {
 	err := l.Reserve(frameSize(8))
 	if errors.Is(err, op.ErrDiskFull) {
-		l.sealed = true
+		l.noSeal = true
 		return nil
 	}
 	if err != nil {
