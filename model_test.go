@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // modelRun is a run as it should be.
 type modelRun struct {
 	run     *inmem.Run
-	status  run.Status
+	info    run.Info // LastVersion is not kept
 	deleted bool
 	keys    map[string]modelItem
 	atLeast uint64 // its version, but for removals of expired keys
@@ -34,13 +35,39 @@ type modelItem struct {
 	deadline int64
 }
 
+// attempt is what a call asks of a run.
+type attempt struct {
+	run     *modelRun
+	mode    inmem.Durability
+	version uint64  // what the call returned; 0 = such calls return none
+	ops     []op.Op // the commit, as it is logged; none = the call changes nothing
+}
+
+// world is what a model's store lives in.
+type world interface {
+	// spoiled reports whether a call ended as it did because of the disk. want
+	// is how it should have ended.
+	spoiled(t *rapid.T, a attempt, want, err error) bool
+	// committed is told of what was acknowledged.
+	committed(t *rapid.T, a attempt)
+}
+
+// quiet is a world in which disks do not fail.
+type quiet struct{}
+
+func (quiet) spoiled(*rapid.T, attempt, error, error) bool { return false }
+func (quiet) committed(*rapid.T, attempt)                  {}
+
 // model is a store beside a map that says what it should hold.
 type model struct {
-	opts inmem.Options
-	disk *vfs.Mem
-	wall *wall
-	db   *inmem.DB
-	runs []*modelRun
+	opts  inmem.Options
+	disk  *vfs.Mem
+	wall  *wall
+	db    *inmem.DB
+	runs  []*modelRun
+	world world
+	ids   func(n int) run.ID // of the n-th run that is begun; nil = the store's
+	begun int
 }
 
 const modelDir = "/model"
@@ -48,14 +75,13 @@ const modelDir = "/model"
 var modelKeys = []string{"a", "aa", "ab", "b", "b\x00", "\xff", "\xff\xff", "c/1", "c/2"}
 
 func newModel(t *rapid.T) *model {
-	m := &model{disk: vfs.NewMem(), wall: &wall{}}
+	m := &model{disk: vfs.NewMem(), wall: &wall{}, world: quiet{}}
 	m.wall.ms.Store(epoch)
 	m.opts = inmem.Options{
 		FS: m.disk, Now: m.wall.Now, Shards: rapid.IntRange(1, 3).Draw(t, "shards"),
 		SegmentSize: 4 << 10, CheckpointBytes: rapid.SampledFrom([]int64{-1, 2 << 10}).Draw(t, "checkpoint bytes"),
 		Durability: inmem.Durability(rapid.IntRange(1, 3).Draw(t, "durability")),
 	}
-	m.open(t)
 	return m
 }
 
@@ -63,8 +89,13 @@ func (m *model) open(t *rapid.T) {
 	db, err := inmem.Open(modelDir, &m.opts)
 	require.NoError(t, err)
 	m.db = db
+	m.find(t)
+}
+
+// find gets the runs' handles.
+func (m *model) find(t *rapid.T) {
 	for _, r := range m.runs {
-		again, err := db.Run(r.run.ID())
+		again, err := m.db.Run(r.info.ID)
 		if r.deleted {
 			require.ErrorIs(t, err, inmem.ErrRunNotFound)
 			continue
@@ -76,6 +107,11 @@ func (m *model) open(t *rapid.T) {
 
 func (m *model) close(t *rapid.T) {
 	require.NoError(t, m.db.Close())
+	m.sound(t)
+}
+
+// sound checks the files.
+func (m *model) sound(t *rapid.T) {
 	checked, err := recovery.Check(m.disk, modelDir)
 	require.NoError(t, err)
 	require.Empty(t, checked.Problems)
@@ -101,24 +137,56 @@ func (m *model) any(t *rapid.T) *modelRun {
 	return r
 }
 
-// wrote takes over what a commit should have done, and checks its version.
-func (r *modelRun) wrote(t *rapid.T, version uint64, err error) bool {
-	if r.status != run.Active {
-		require.ErrorIs(t, err, inmem.ErrRunNotActive)
+// apply does a commit.
+func (r *modelRun) apply(t *rapid.T, version uint64, ops []op.Op) {
+	r.atLeast = max(r.atLeast, version)
+	for _, o := range ops {
+		switch {
+		case o.Kind == op.Drop:
+			r.deleted = true
+		case o.Tag == op.RunMetadata:
+			info, err := run.DecodeRecord(r.info.ID, o.Value)
+			require.NoError(t, err)
+			r.info = *info
+		case o.Kind == op.Put:
+			r.keys[o.Key] = modelItem{string(o.Value), version, o.Deadline}
+		default:
+			delete(r.keys, o.Key)
+		}
+	}
+}
+
+// ended compares how a call ended with how it should have, and takes over what
+// it did. It reports whether that is a commit.
+func (m *model) ended(t *rapid.T, a attempt, want, err error) bool {
+	if m.world.spoiled(t, a, want, err) {
+		return false
+	}
+	if want != nil {
+		require.ErrorIs(t, err, want)
 		return false
 	}
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, version, r.atLeast)
-	r.atLeast = version
+	if len(a.ops) == 0 {
+		require.GreaterOrEqual(t, a.version, a.run.atLeast)
+		return false
+	}
+	version := a.version
+	if version == 0 {
+		version = a.run.atLeast + 1
+	}
+	require.Greater(t, version, a.run.atLeast)
+	m.world.committed(t, a)
+	a.run.apply(t, version, a.ops)
 	return true
 }
 
-func (m *model) item(value string, version uint64, ttl time.Duration) modelItem {
-	it := modelItem{value: value, version: version}
-	if ttl > 0 {
-		it.deadline = m.wall.ms.Load() + ttl.Milliseconds()
+// refusal is the error of any write to the run.
+func (r *modelRun) refusal() error {
+	if r.info.Status != run.Active {
+		return inmem.ErrRunNotActive
 	}
-	return it
+	return nil
 }
 
 func drawTTL(t *rapid.T) (time.Duration, []kv.WriteOption) {
@@ -129,82 +197,122 @@ func drawTTL(t *rapid.T) (time.Duration, []kv.WriteOption) {
 	return ttl, []kv.WriteOption{kv.TTL(ttl)}
 }
 
+func drawMode(t *rapid.T) inmem.Durability {
+	return rapid.SampledFrom([]inmem.Durability{op.Default, inmem.Strict, inmem.Batched, inmem.Async}).Draw(t, "mode")
+}
+
+// putOf is a put as it is logged.
+func (m *model) putOf(key, value string, ttl time.Duration) op.Op {
+	o := op.Op{Kind: op.Put, Tag: op.KV, Key: key}
+	if value != "" {
+		o.Value = []byte(value)
+	}
+	if ttl > 0 {
+		o.Deadline = m.wall.ms.Load() + ttl.Milliseconds()
+	}
+	return o
+}
+
 func (m *model) put(t *rapid.T) {
 	r, key := m.any(t), rapid.SampledFrom(modelKeys).Draw(t, "key")
-	value := rapid.StringN(0, 5, 300).Draw(t, "value")
+	value := rapid.StringN(0, 5, 300).Draw(t, "value") + strings.Repeat("long", rapid.SampledFrom([]int{0, 0, 100, 400}).Draw(t, "more"))
 	ttl, opts := drawTTL(t)
-	before := r.atLeast
-	version, err := r.run.KV().Put(ctx, key, []byte(value), opts...)
-	if r.wrote(t, version, err) {
-		require.Greater(t, version, before)
-		r.keys[key] = m.item(value, version, ttl)
-	}
+	a := attempt{run: r, mode: drawMode(t), ops: []op.Op{m.putOf(key, value, ttl)}}
+	var err error
+	a.version, err = r.run.KV().Put(ctx, key, []byte(value), append(opts, kv.Durability(a.mode))...)
+	m.ended(t, a, r.refusal(), err)
 }
 
 func (m *model) putIf(t *rapid.T) {
 	r, key := m.any(t), rapid.SampledFrom(modelKeys).Draw(t, "key")
 	actual := r.keys[key].version
 	expected := rapid.SampledFrom([]uint64{0, actual, actual + 1}).Draw(t, "expected")
-	version, err := r.run.KV().PutIf(ctx, key, []byte("if"), expected)
-	if r.status == run.Active && expected != actual {
+	want := r.refusal()
+	if want == nil && expected != actual {
+		want = inmem.ErrWrongVersion
+	}
+	a := attempt{run: r, mode: drawMode(t), ops: []op.Op{m.putOf(key, "if", 0)}}
+	var err error
+	a.version, err = r.run.KV().PutIf(ctx, key, []byte("if"), expected, kv.Durability(a.mode))
+	m.ended(t, a, want, err)
+	if errors.Is(err, inmem.ErrWrongVersion) {
 		var e *inmem.VersionError
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, inmem.VersionError{Key: key, Expected: expected, Actual: actual}, *e)
-		return
-	}
-	if r.wrote(t, version, err) {
-		r.keys[key] = m.item("if", version, 0)
 	}
 }
 
 func (m *model) delete(t *rapid.T) {
 	r, key := m.any(t), rapid.SampledFrom(modelKeys).Draw(t, "key")
-	old, err := r.run.KV().Delete(ctx, key)
 	it, existed := r.keys[key]
-	switch {
-	case r.status != run.Active:
-		require.ErrorIs(t, err, inmem.ErrRunNotActive)
-	case !existed:
-		require.ErrorIs(t, err, inmem.ErrNotFound)
-	default:
-		require.NoError(t, err)
+	want := r.refusal()
+	if want == nil && !existed {
+		want = inmem.ErrNotFound
+	}
+	a := attempt{run: r, mode: drawMode(t), ops: []op.Op{{Kind: op.Delete, Tag: op.KV, Key: key}}}
+	old, err := r.run.KV().Delete(ctx, key, kv.Durability(a.mode))
+	if m.ended(t, a, want, err) {
 		require.Equal(t, it.value, string(old))
-		delete(r.keys, key)
 	}
 }
 
 func (m *model) batch(t *rapid.T) {
 	r := m.any(t)
 	var b kv.Batch
-	var apply []func(version uint64)
+	a := attempt{run: r, mode: drawMode(t)}
 	for range rapid.IntRange(0, 6).Draw(t, "operations") {
 		key := rapid.SampledFrom(modelKeys).Draw(t, "key")
 		if rapid.Bool().Draw(t, "put") {
 			value := rapid.StringN(0, 5, 20).Draw(t, "value")
 			ttl, opts := drawTTL(t)
 			b.Put(key, []byte(value), opts...)
-			apply = append(apply, func(v uint64) { r.keys[key] = m.item(value, v, ttl) })
+			a.ops = append(a.ops, m.putOf(key, value, ttl))
 		} else {
 			b.Delete(key)
-			apply = append(apply, func(uint64) { delete(r.keys, key) })
+			a.ops = append(a.ops, op.Op{Kind: op.Delete, Tag: op.KV, Key: key})
 		}
 	}
-	version, err := r.run.KV().Write(ctx, &b)
-	if r.wrote(t, version, err) {
-		for _, fn := range apply {
-			fn(version)
+	a.ops = r.effects(a.ops)
+	var err error
+	a.version, err = r.run.KV().Write(ctx, &b, kv.Durability(a.mode))
+	m.ended(t, a, r.refusal(), err)
+}
+
+// effects leaves out of a batch what is not logged: deletes of what is not
+// there, unless a put of the batch may have made it.
+func (r *modelRun) effects(ops []op.Op) (logged []op.Op) {
+	puts := slices.ContainsFunc(ops, func(o op.Op) bool { return o.Kind == op.Put })
+	for i, o := range ops {
+		if _, there := r.keys[o.Key]; o.Kind == op.Put || there || puts && i > 0 {
+			logged = append(logged, o)
 		}
 	}
+	return logged
 }
 
 func (m *model) begin(t *rapid.T) {
 	if len(m.runs) >= 8 {
 		t.Skip("enough runs")
 	}
-	meta := run.Meta{Name: fmt.Sprint(len(m.runs)), Tags: map[string]string{"n": fmt.Sprint(len(m.runs) % 2)}}
-	r, err := m.db.BeginRun(ctx, meta)
-	require.NoError(t, err)
-	m.runs = append(m.runs, &modelRun{run: r, status: run.Active, keys: map[string]modelItem{}, atLeast: 1})
+	info := run.Info{Status: run.Active, Created: m.wall.ms.Load(), FirstVersion: 1}
+	info.Meta = run.Meta{Name: fmt.Sprint(m.begun), Tags: map[string]string{"n": fmt.Sprint(m.begun % 2)}}
+	if m.ids != nil {
+		info.ID = m.ids(m.begun)
+	}
+	m.begun++
+	r, err := m.db.BeginRun(ctx, info.Meta)
+	if err == nil {
+		info.ID = r.ID()
+	}
+	mr := &modelRun{run: r, info: info, keys: map[string]modelItem{}}
+	if m.ended(t, attempt{run: mr, version: 1, ops: []op.Op{recordOf(&info)}}, nil, err) {
+		m.runs = append(m.runs, mr)
+	}
+}
+
+// recordOf is a change of a run's metadata as it is logged.
+func recordOf(info *run.Info) op.Op {
+	return op.Op{Kind: op.Put, Tag: op.RunMetadata, Value: info.AppendRecord(nil)}
 }
 
 func (m *model) status(t *rapid.T) {
@@ -221,13 +329,20 @@ func (m *model) status(t *rapid.T) {
 	default:
 		err = r.run.End(ctx, to)
 	}
-	if want := r.status.Become(to); want != nil {
-		require.ErrorIs(t, err, inmem.ErrTransition)
-		require.Equal(t, errors.Is(want, inmem.ErrRunEnded), errors.Is(err, inmem.ErrRunEnded))
-		return
+	refusal := r.info.Status.Become(to)
+	var want error
+	if refusal != nil {
+		want = inmem.ErrTransition
 	}
-	require.NoError(t, err)
-	r.status = to
+	info := r.info
+	info.Status = to
+	if to.Ended() && info.Ended == 0 {
+		info.Ended = m.wall.ms.Load()
+	}
+	m.ended(t, attempt{run: r, ops: []op.Op{recordOf(&info)}}, want, err)
+	if errors.Is(err, inmem.ErrTransition) {
+		require.Equal(t, errors.Is(refusal, inmem.ErrRunEnded), errors.Is(err, inmem.ErrRunEnded))
+	}
 }
 
 func (m *model) deleteRun(t *rapid.T) {
@@ -235,12 +350,14 @@ func (m *model) deleteRun(t *rapid.T) {
 		t.Skip("not this time")
 	}
 	r := m.any(t)
-	require.NoError(t, m.db.DeleteRun(ctx, r.run.ID()))
-	r.deleted = true
-	_, err := m.db.BeginRun(ctx, run.Meta{ID: r.run.ID()})
-	require.ErrorIs(t, err, inmem.ErrRunDeleted)
+	err := m.db.DeleteRun(ctx, r.info.ID)
+	if !m.ended(t, attempt{run: r, ops: []op.Op{{Kind: op.Drop}}}, nil, err) {
+		return
+	}
+	_, err = m.db.BeginRun(ctx, run.Meta{ID: r.info.ID})
+	m.ended(t, attempt{run: r}, inmem.ErrRunDeleted, err)
 	_, err = r.run.KV().Put(ctx, "a", nil)
-	require.ErrorIs(t, err, inmem.ErrRunDeleted)
+	m.ended(t, attempt{run: r}, inmem.ErrRunDeleted, err)
 }
 
 // agree compares all that can be seen with the model.
@@ -248,7 +365,7 @@ func (m *model) agree(t *rapid.T) {
 	there := 0
 	for _, r := range m.runs {
 		if r.deleted {
-			_, err := m.db.Run(r.run.ID())
+			_, err := m.db.Run(r.info.ID)
 			require.ErrorIs(t, err, inmem.ErrRunNotFound)
 			continue
 		}
@@ -266,10 +383,13 @@ func (m *model) agree(t *rapid.T) {
 			}
 			seen[it.Key] = got
 		}
-		require.Equal(t, r.keys, seen, "run %v", r.run.ID())
+		require.Equal(t, r.keys, seen, "run %v", r.info.ID)
 		info, err := r.run.Info()
 		require.NoError(t, err)
-		require.Equal(t, r.status, info.Status)
+		require.GreaterOrEqual(t, info.LastVersion, r.atLeast)
+		want := r.info
+		want.LastVersion = info.LastVersion
+		require.Equal(t, &want, info)
 	}
 	n := 0
 	for _, err := range m.db.Runs(ctx, run.Filter{}) {
@@ -286,34 +406,24 @@ func (m *model) histories(t *rapid.T) {
 			continue
 		}
 		m.live(r)
-		replayed := map[string]modelItem{}
+		replayed := modelRun{info: r.info, keys: map[string]modelItem{}}
 		next := uint64(1)
 		for c, err := range r.run.History(ctx, 0) {
 			require.NoError(t, err)
 			require.Equal(t, next, c.Version)
 			next++
-			for _, o := range c.Ops {
-				switch {
-				case o.Tag == op.RunMetadata:
-				case o.Kind == op.Put:
-					replayed[o.Key] = modelItem{string(o.Value), c.Version, o.Deadline}
-				default:
-					delete(replayed, o.Key)
-				}
-			}
+			replayed.apply(t, c.Version, c.Ops)
 		}
-		for key, it := range replayed {
-			if it.deadline != 0 && m.wall.ms.Load() >= it.deadline {
-				delete(replayed, key)
-			}
-		}
-		require.Equal(t, r.keys, replayed)
+		m.live(&replayed)
+		require.Equal(t, r.keys, replayed.keys)
+		require.Equal(t, r.info, replayed.info)
 	}
 }
 
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
+		m.open(t)
 		defer func() { assert.NoError(t, m.db.Close()) }()
 		t.Repeat(map[string]func(*rapid.T){
 			"":          m.agree,
