@@ -30,7 +30,7 @@ type DB struct {
 	store  *recovery.Store
 	health *shard.Health
 	shards []*shard.Shard
-	ttl    *ttl.Actor
+	ttl    *ttl.Actor // nil where the store is open for reading only, like store.Lock
 	events *announcer
 
 	closed    atomic.Bool
@@ -47,6 +47,11 @@ type DB struct {
 // data is damaged, which changes nothing on disk; *UnsupportedError;
 // ErrDiskFull; and what the operating system says.
 func Open(dir string, options *Options) (*DB, error) {
+	return opened(dir, options, (*DB).open)
+}
+
+// opened makes a DB and lets open bring it up.
+func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 	opts, err := options.withDefaults()
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func Open(dir string, options *Options) (*DB, error) {
 		events: newAnnouncer(opts.Logger, opts.OnEvent),
 	}
 	db.health = shard.NewHealth(func(cause error) { db.events.tell(Poisoned{cause}) })
-	if err := db.open(); err != nil {
+	if err := open(db); err != nil {
 		db.events.close()
 		return nil, fmt.Errorf("inmem: opening %s: %w", dir, err)
 	}
@@ -118,7 +123,10 @@ func (db *DB) place(id run.ID) *shard.Shard { return db.shards[shard.Place(id, l
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
 		db.closed.Store(true)
-		db.closeErr = db.close()
+		if !db.readOnly() {
+			db.closeErr = db.close()
+		}
+		db.events.close()
 	})
 	return db.closeErr
 }
@@ -148,9 +156,7 @@ func (db *DB) close() error {
 			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 		}
 	}
-	err = errors.Join(err, db.store.Lock.Close())
-	db.events.close()
-	return err
+	return errors.Join(err, db.store.Lock.Close())
 }
 
 // check returns why the store takes no calls, if it does not.
@@ -208,7 +214,10 @@ type Metrics struct {
 
 // Metrics returns the store's figures as of now.
 func (db *DB) Metrics() Metrics {
-	m := Metrics{Deadlines: db.ttl.Pending(), Recovery: db.store.Report}
+	m := Metrics{Recovery: db.store.Report}
+	if !db.readOnly() {
+		m.Deadlines = db.ttl.Pending()
+	}
 	for _, s := range db.shards {
 		m.Shards = append(m.Shards, s.Metrics())
 	}
@@ -366,9 +375,3 @@ func (db *DB) merged(filter *run.Filter) iter.Seq[*run.Info] {
 		}
 	}
 }
-
-// Check reads a whole store that nobody has open, verifies every checksum, and
-// compares a replay of the log with the checkpoint. It changes nothing. What
-// is wrong is in the result; an error means that nothing could be checked:
-// ErrNoStore, ErrLocked, or what the operating system says.
-func Check(dir string) (*Checked, error) { return recovery.Check(vfs.OS, dir) }

@@ -391,7 +391,7 @@ func init() {
 		fillAndTell(&inmem.Options{Shards: 2, SegmentSize: 256 << 10, Durability: modeOfChild()})
 		_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
 	}
-	children["limited"] = func() {
+	children["limited file size"] = func() {
 		limit := unix.Rlimit{Cur: 300 << 10, Max: 300 << 10}
 		must(unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
 		db := fillAndTell(&inmem.Options{Shards: 2, Durability: modeOfChild()})
@@ -481,7 +481,7 @@ func TestFileSizeLimit(t *testing.T) {
 	for _, mode := range []inmem.Durability{inmem.Strict, inmem.Batched} {
 		t.Run(mode.String(), func(t *testing.T) {
 			dir, f := t.TempDir(), newFiller()
-			cmd, lines := startChild(t, "limited", dirEnv+"="+dir, modeOfChildEnv+"="+mode.String())
+			cmd, lines := startChild(t, "limited file size", dirEnv+"="+dir, modeOfChildEnv+"="+mode.String())
 			assert.Equal(t, "refused false true true", f.listen(t, lines))
 			require.True(t, lines.Scan())
 			assert.Equal(t, "closed true", lines.Text())

@@ -31,7 +31,8 @@ var layers = map[string]struct {
 	"checkpoint": {[]string{"field", "op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
-	".":          {[]string{"checkpoint", "kv", "op", "recovery", "run", "shard", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
+	".":          {[]string{"checkpoint", "kv", "op", "recovery", "run", "salvage", "shard", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {

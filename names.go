@@ -44,7 +44,9 @@ var (
 	ErrUnsupported   = op.ErrUnsupported   // a newer format; see UnsupportedError
 	ErrNotDirectory  = op.ErrNotDirectory  // the path is a file
 	ErrShardCount    = op.ErrShardCount    // see ShardCountError
-	ErrNoStore       = op.ErrNoStore       // Check found no store
+	ErrNoStore       = op.ErrNoStore       // there is no store to read, check or copy
+	ErrNotEmpty      = op.ErrNotEmpty      // a copy goes into a directory of its own
+	ErrReadOnly      = op.ErrReadOnly      // a write to a store of OpenReadOnly
 
 	ErrRunNotFound  = run.ErrNotFound   // no such run, or it was deleted
 	ErrRunDeleted   = run.ErrDeleted    // the ID belonged to a deleted run; also ErrRunNotFound

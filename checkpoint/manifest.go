@@ -152,10 +152,11 @@ type ManifestFile struct {
 // NewManifestFile returns the manifest of the store in dir, which is m by now.
 // It writes nothing.
 func NewManifestFile(fsys vfs.FS, dir string, m *Manifest) *ManifestFile {
-	return &ManifestFile{fsys: fsys, dir: dir, m: *m.clone()}
+	return &ManifestFile{fsys: fsys, dir: dir, m: *m.Clone()}
 }
 
-func (m *Manifest) clone() *Manifest {
+// Clone returns a copy.
+func (m *Manifest) Clone() *Manifest {
 	c := *m
 	c.Shards = slices.Clone(m.Shards)
 	return &c
@@ -165,7 +166,7 @@ func (m *Manifest) clone() *Manifest {
 func (f *ManifestFile) Current() *Manifest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.m.clone()
+	return f.m.Clone()
 }
 
 // Update changes the manifest by fn and replaces the file durably. After an
@@ -174,7 +175,7 @@ func (f *ManifestFile) Current() *Manifest {
 func (f *ManifestFile) Update(fn func(*Manifest)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := f.m.clone()
+	next := f.m.Clone()
 	fn(next)
 	err := next.check()
 	if err == nil {
@@ -183,7 +184,7 @@ func (f *ManifestFile) Update(fn func(*Manifest)) error {
 	if err != nil {
 		return fmt.Errorf("replacing the manifest: %w", err)
 	}
-	f.m = *next.clone() // fn may have kept next
+	f.m = *next.Clone() // fn may have kept next
 	return nil
 }
 

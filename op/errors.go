@@ -38,8 +38,12 @@ var (
 	ErrNotDirectory = errors.New("inmem: not a directory")
 	// ErrShardCount: the error is a *ShardCountError.
 	ErrShardCount = errors.New("inmem: the store has another number of shards")
-	// ErrNoStore: there is no store to check in the directory.
+	// ErrNoStore: there is no store to read in the directory.
 	ErrNoStore = errors.New("inmem: no store in this directory")
+	// ErrNotEmpty: a copy goes into a directory of its own.
+	ErrNotEmpty = errors.New("inmem: the directory is not empty; give one that is, or a new one")
+	// ErrReadOnly: the store was opened for reading only.
+	ErrReadOnly = errors.New("inmem: store is open for reading only")
 )
 
 // ShardCountError says how many shards a store was created with: the number is

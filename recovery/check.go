@@ -3,10 +3,7 @@ package recovery
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
-	"syscall"
 
 	"inmem/checkpoint"
 	"inmem/op"
@@ -18,6 +15,7 @@ import (
 
 // Checked is what Check found.
 type Checked struct {
+	Holder   string // who has the store open; "" = nobody
 	Shards   []ShardChecked
 	Problems []error // everything that is not as it should be; empty = sound
 }
@@ -34,43 +32,35 @@ type ShardChecked struct {
 
 // Check reads everything a store has, verifies every checksum, replays the
 // whole log and compares it with the checkpoint by digest. It changes nothing
-// and takes no lock; a store that is open is refused. An error means that
-// there is no store to check; what is wrong with the store is in Problems.
+// and takes no lock; of a store that is open it checks what was written before
+// the call. An error means that there is no store to check; what is wrong with
+// the store is in Problems.
 func Check(fsys vfs.FS, dir string) (*Checked, error) {
-	holder, locked, err := fsys.Locked(filepath.Join(dir, lockName))
-	if err == nil {
-		_, err = fsys.ReadDir(dir)
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
-	case errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("%w: %s", op.ErrNotDirectory, dir)
-	case err != nil:
+	holder, err := whose(fsys, dir)
+	if err != nil {
 		return nil, err
 	}
-	if locked {
-		return nil, &vfs.LockedError{Name: filepath.Join(dir, lockName), Holder: holder}
-	}
 	out := &Checked{}
-	m, err := checkpoint.ReadManifest(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = noManifest(fsys, dir); err == nil {
-			return nil, fmt.Errorf("%w: %s", op.ErrNoStore, dir)
-		}
+	err = settled(fsys, dir, func(fsys vfs.FS, m *checkpoint.Manifest) error { return out.all(fsys, dir, m) })
+	if errors.Is(err, op.ErrNoStore) {
+		return nil, err
 	}
-	if err != nil {
-		out.Problems = append(out.Problems, err)
-		return out, nil
-	}
+	out.Holder, out.Problems = holder, flatten(err)
+	return out, nil
+}
+
+// all checks all shards of a store with the manifest m, and returns the
+// problems.
+func (out *Checked) all(fsys vfs.FS, dir string, m *checkpoint.Manifest) error {
 	out.Shards = make([]ShardChecked, len(m.Shards))
+	var problems []error
 	for i := range m.Shards {
 		c := checker{fsys: fsys, dir: Dir(dir, i), m: m, i: i, out: &out.Shards[i]}
 		for _, err := range flatten(c.shard()) {
-			out.Problems = append(out.Problems, missing(c.dir, err))
+			problems = append(problems, missing(c.dir, err))
 		}
 	}
-	return out, nil
+	return errors.Join(problems...)
 }
 
 // noManifest tells a store that lost its manifest from a directory that has

@@ -108,6 +108,24 @@ func identity(m *checkpoint.Manifest, i int) wal.Identity {
 // recover brings all shards up. It reads all of them before it changes
 // anything, because one of them may be a reason to refuse the store.
 func (st *Store) recover(cfg *Config, m *checkpoint.Manifest) error {
+	shards, err := st.read(cfg, m)
+	if err != nil {
+		return err
+	}
+	// A process that was killed between a rename and its sync leaves a manifest
+	// that a power cut may still take back; what it replaced must stay till then.
+	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
+		return err
+	}
+	if err := inParallel(shards, (*recovering).mend); err != nil {
+		return err
+	}
+	st.orphans()
+	return nil
+}
+
+// read finds out what is there, and brings the shards' states to it.
+func (st *Store) read(cfg *Config, m *checkpoint.Manifest) ([]recovering, error) {
 	shards := make([]recovering, len(m.Shards))
 	st.Shards = make([]shard.Config, len(shards))
 	st.Report.Shards = make([]ShardReport, len(shards))
@@ -121,17 +139,11 @@ func (st *Store) recover(cfg *Config, m *checkpoint.Manifest) error {
 			Manifest: st.Manifest, State: shard.NewState(),
 		}
 	}
-	if err := inParallel(shards, (*recovering).read); err != nil {
-		return err
-	}
-	// A process that was killed between a rename and its sync leaves a manifest
-	// that a power cut may still take back; what it replaced must stay till then.
-	if err := cfg.FS.SyncDir(cfg.Dir); err != nil {
-		return err
-	}
-	if err := inParallel(shards, (*recovering).mend); err != nil {
-		return err
-	}
+	return shards, inParallel(shards, (*recovering).read)
+}
+
+// orphans reports the runs that nobody works on any more.
+func (st *Store) orphans() {
 	var orphans []*run.Info
 	for i := range st.Shards {
 		orphans = append(orphans, st.Shards[i].State.Active()...)
@@ -139,7 +151,6 @@ func (st *Store) recover(cfg *Config, m *checkpoint.Manifest) error {
 	for _, info := range inOrder(orphans) {
 		st.Report.Orphans = append(st.Report.Orphans, info.ID)
 	}
-	return nil
 }
 
 // inParallel calls fn for all shards at once and returns the error of the
@@ -185,6 +196,7 @@ func (r *recovering) read() error {
 		return missing(r.dir, err)
 	}
 	r.scanned = sc
+	r.out.History = sc.History(r.cfg.FS)
 	r.clock.Raise(max(replay.time, sc.Time))
 	r.report.fill(sc, r.out.State)
 	return nil

@@ -54,6 +54,10 @@ type Report struct {
 	// Orphans are the runs that were active when the store was opened: they
 	// were begun and not ended by a process that is gone.
 	Orphans []run.ID
+	// Holder is who had the store open while it was opened for reading only: at
+	// work on the active runs, so that there are no orphans; "" = nobody. Then
+	// torn bytes may be a write that was under way.
+	Holder string
 }
 
 // ShardReport is a shard's part of the report.

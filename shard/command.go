@@ -98,6 +98,9 @@ func (c *command) take(req *op.Request) {
 // may be released: not when the caller gave up waiting, because the owner
 // still has it then.
 func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
+	if s.readOnly() {
+		return true, op.ErrReadOnly
+	}
 	if err := s.health.Err(); err != nil {
 		return true, err
 	}
@@ -186,6 +189,9 @@ func (s *Shard) simple(ctx context.Context, c *command) error {
 
 // History returns the log as it is now, for reading a run's commits from.
 func (s *Shard) History(ctx context.Context) (*wal.History, error) {
+	if s.readOnly() {
+		return s.cfg.History, nil
+	}
 	c := s.newCommand(history, run.ID{})
 	mine, err := s.do(ctx, c)
 	if !mine {

@@ -43,13 +43,16 @@ type Metrics struct {
 
 // Metrics returns the shard's figures.
 func (s *Shard) Metrics() Metrics {
-	log := s.log.Stats()
-	return Metrics{
+	m := Metrics{
 		Commits: s.metrics.commits.Load(), Batches: s.metrics.batches.Load(),
 		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(),
-		QueueDepth: s.mailbox.Len(),
-		LogBytes:   log.Bytes, LogSyncs: log.Syncs, LogSegments: log.Segments,
 		Runs: s.metrics.runs.Load(), Keys: s.metrics.keys.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
 	}
+	if !s.readOnly() {
+		log := s.log.Stats()
+		m.QueueDepth = s.mailbox.Len()
+		m.LogBytes, m.LogSyncs, m.LogSegments = log.Bytes, log.Syncs, log.Segments
+	}
+	return m
 }

@@ -38,7 +38,8 @@ type Config struct {
 	OnCheckpoint func(CheckpointDone) // must not block
 
 	State    *State
-	Log      *wal.Log
+	Log      *wal.Log     // nil = the shard is only read …
+	History  *wal.History // … and this is what its log held
 	Manifest *checkpoint.ManifestFile
 	Index    *checkpoint.Index // nil = no checkpoint yet
 	Tail     int64             // bytes of log that were replayed
@@ -86,6 +87,18 @@ func New(cfg Config) *Shard {
 	s.owner = actor.Go(s.name, s.loop, func(p *actor.PanicError) { s.health.Poison(p) })
 	return s
 }
+
+// NewReadOnly publishes what recovery found. There is nobody to write: no
+// goroutine, no log. Commands get op.ErrReadOnly.
+func NewReadOnly(cfg Config) *Shard {
+	s := &Shard{cfg: cfg, state: cfg.State}
+	s.index.Store(&run.Index{})
+	s.publish()
+	return s
+}
+
+// readOnly reports whether NewReadOnly made the shard.
+func (s *Shard) readOnly() bool { return s.log == nil }
 
 // Close refuses new work, finishes what was accepted, and closes the log. It
 // returns the sequence of the log's last frame. It is called once.
@@ -295,7 +308,9 @@ func (s *Shard) publish() {
 		st.indexChanged = false
 	}
 	if len(st.timers) > 0 {
-		s.cfg.Track(st.timers)
+		if !s.readOnly() {
+			s.cfg.Track(st.timers)
+		}
 		clear(st.timers)
 		st.timers = st.timers[:0]
 	}

@@ -33,6 +33,11 @@ func (l *Log) History() (*History, error) {
 	return h, nil
 }
 
+// History returns what was scanned.
+func (sc *Scanned) History(fsys vfs.FS) *History {
+	return &History{fsys: fsys, segments: sc.segments, last: sc.Last}
+}
+
 // Stream hands the records of one stream with from <= sequence <= to to fn, in
 // order, and reads nothing else: sealed segments are asked by their index. fn
 // must not keep the payload.

@@ -139,7 +139,7 @@ func TestIndexEqualsScan(t *testing.T) {
 		}
 		f, err := mem.OpenFile(seg.path, os.O_RDONLY, 0)
 		require.NoError(t, err)
-		_, _, err = s.frames(&window{f: f, size: seg.end}, &segment{path: seg.path, salt: seg.salt}, seg.last)
+		_, _, err = s.frames(&window{f: f, size: seg.end}, &segment{path: seg.path, salt: seg.salt}, segmentHeader, seg.last)
 		require.NoError(t, err)
 		for n := range byte(8) {
 			found, err := seg.find(f, streamOf(n))

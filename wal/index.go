@@ -98,7 +98,9 @@ func readFooter(f io.ReaderAt, size int64, salt uint32) (ft footer, ok bool, err
 		return ft, false, nil
 	}
 	b := make([]byte, footerSize)
-	if _, err := f.ReadAt(b, size-footerSize); err != nil {
+	if _, err := f.ReadAt(b, size-footerSize); err == io.EOF {
+		return ft, false, nil // the log's owner has just cut the file
+	} else if err != nil {
 		return ft, false, err
 	}
 	sum := binary.LittleEndian.Uint32(b[44:])

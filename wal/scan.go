@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 
 	"inmem/op"
 	"inmem/vfs"
@@ -40,9 +42,30 @@ type Scanned struct {
 	synced   int64
 }
 
+// Extent is the beginning of a file.
+type Extent struct {
+	Path   string
+	Length int64
+}
+
+// Extents returns what of the log's files makes up what was scanned. It stays
+// as it is while the log grows.
+func (sc *Scanned) Extents() []Extent {
+	list := make([]Extent, len(sc.segments))
+	for i := range sc.segments {
+		seg := &sc.segments[i]
+		list[i] = Extent{seg.path, seg.end}
+		if seg.indexed && i < len(list)-1 {
+			list[i].Length = seg.size
+		}
+	}
+	return list
+}
+
 // scanner reads one log.
 type scanner struct {
 	fsys   vfs.FS
+	dir    string
 	id     Identity
 	bounds Bounds
 	fn     func(Frame) error
@@ -50,10 +73,26 @@ type scanner struct {
 	verify bool
 }
 
+// ErrChanged says that the log got another segment, or lost one, while it was
+// read, which may explain what is wrong with it: reading it again will tell.
+var ErrChanged = errors.New("wal: the log was changed while it was read")
+
+// changedError is an ErrChanged with what was found.
+type changedError struct{ err error }
+
+func (e *changedError) Error() string        { return fmt.Sprintf("%v: %v", ErrChanged, e.err) }
+func (e *changedError) Is(target error) bool { return target == ErrChanged }
+func (e *changedError) Unwrap() error        { return e.err }
+
 // Scan reads the log in dir and hands every record after bounds.After to fn,
 // in order. It changes nothing. Damage is an *op.CorruptError that names file
 // and offset; an error of fn becomes one. A torn tail is no error: it is in
 // the verdict, and Open cuts it.
+//
+// The log may be open: then Scan reads everything that was written before it
+// was called, and some of what is written meanwhile, but never part of a frame.
+// Where it finds damage it may return ErrChanged, which wraps it; a sound log
+// that is only appended to gives no error.
 func Scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error) (*Scanned, error) {
 	return scan(fsys, dir, id, bounds, fn, false)
 }
@@ -65,34 +104,46 @@ func Verify(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) 
 }
 
 func scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error, verify bool) (*Scanned, error) {
-	s := &scanner{fsys: fsys, id: id, bounds: bounds, fn: fn, out: &Scanned{}, verify: verify}
+	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: bounds, fn: fn, out: &Scanned{}, verify: verify}
 	paths, halfMade, err := listSegments(fsys, dir)
 	if err != nil {
 		return nil, err
 	}
 	s.out.halfMade = halfMade
-	if err := s.headers(dir, paths); err != nil {
-		return nil, err
-	}
-	s.out.Last = bounds.First - 1
-	for i := range s.out.segments {
-		if err := s.segment(i); err != nil {
-			return nil, err
+	if err := s.read(paths); err != nil {
+		now, _, listErr := listSegments(fsys, dir)
+		if listErr == nil && !slices.Equal(now, paths) {
+			return nil, &changedError{err}
 		}
-	}
-	if s.out.Last < bounds.least() {
-		last := s.out.segments[len(s.out.segments)-1]
-		return nil, &op.CorruptError{File: last.path, Offset: last.end, Reason: fmt.Sprintf(
-			"the log ends at sequence %d, but %d was on the device", s.out.Last, bounds.least())}
+		return nil, err
 	}
 	return s.out, nil
 }
 
+// read reads the segments at paths, which are all there are.
+func (s *scanner) read(paths []string) error {
+	if err := s.headers(paths); err != nil {
+		return err
+	}
+	s.out.Last = s.bounds.First - 1
+	for i := range s.out.segments {
+		if err := s.segment(i); err != nil {
+			return err
+		}
+	}
+	if s.out.Last < s.bounds.least() {
+		last := s.out.segments[len(s.out.segments)-1]
+		return &op.CorruptError{File: last.path, Offset: last.end, Reason: fmt.Sprintf(
+			"the log ends at sequence %d, but %d was on the device", s.out.Last, s.bounds.least())}
+	}
+	return nil
+}
+
 // headers fills in the segments and refuses a chain that does not begin where
 // the manifest says.
-func (s *scanner) headers(dir string, paths []string) error {
+func (s *scanner) headers(paths []string) error {
 	if len(paths) == 0 {
-		return &op.CorruptError{File: segmentPath(dir, s.bounds.First), Reason: "the log has no segments"}
+		return &op.CorruptError{File: segmentPath(s.dir, s.bounds.First), Reason: "the log has no segments"}
 	}
 	for _, path := range paths {
 		f, err := s.fsys.OpenFile(path, os.O_RDONLY, 0)
@@ -128,15 +179,20 @@ func (s *scanner) segment(i int) (err error) {
 	if err != nil {
 		return err
 	}
-	if i == len(s.out.segments)-1 {
-		if sealed {
-			return &op.CorruptError{File: seg.path, Offset: ft.end, Reason: "the segment is sealed, but the next one is missing"}
-		}
+	last := ft.last
+	if i < len(s.out.segments)-1 {
+		last = s.out.segments[i+1].first - 1
+	} else if !sealed {
 		return s.last(f, seg, size)
+	} else if _, err := s.fsys.Stat(segmentPath(s.dir, last+1)); err != nil {
+		// Otherwise it got its successor, and then its index, while we read.
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return &op.CorruptError{File: seg.path, Offset: ft.end, Reason: "the segment is sealed, but the next one is missing"}
 	}
-	last := s.out.segments[i+1].first - 1
 	if sealed && ft.last == last && last <= s.bounds.After && !s.verify {
-		seg.end, seg.last, seg.indexed, s.out.Last = ft.end, last, true, last
+		seg.end, seg.last, seg.indexed, seg.size, s.out.Last = ft.end, last, true, size, last
 		return nil
 	}
 	return s.older(f, seg, size, last, ft, sealed)
@@ -147,7 +203,7 @@ func (s *scanner) segment(i int) (err error) {
 // was synced.
 func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft footer, sealed bool) error {
 	w := &window{f: f, size: size}
-	off, reason, err := s.frames(w, seg, last)
+	off, reason, err := s.frames(w, seg, segmentHeader, last)
 	if err != nil {
 		return err
 	}
@@ -166,7 +222,7 @@ func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft fo
 			return err
 		}
 	}
-	seg.indexed, seg.entries = true, nil
+	seg.indexed, seg.size, seg.entries = true, size, nil
 	return nil
 }
 
@@ -182,41 +238,57 @@ func checkIndex(f vfs.File, ft footer, seg *segment) error {
 	return nil
 }
 
-// last reads the segment that was being appended to, and judges its end.
+// last reads the segment that is appended to, and judges its end. What is no
+// frame is looked at twice: whoever appends meanwhile may have completed it
+// before the frame was written that gives evidence against it.
 func (s *scanner) last(f vfs.File, seg *segment, size int64) error {
 	w := &window{f: f, size: size}
-	off, reason, err := s.frames(w, seg, ^uint64(0))
+	off, _, err := s.frames(w, seg, segmentHeader, ^uint64(0))
 	if err != nil {
 		return err
 	}
-	seg.end = off
-	nonZero, err := w.lastNonZero(off)
-	if err != nil {
-		return err
-	}
-	if nonZero < off {
-		return nil // space allocated ahead, or the end of the file
-	}
-	evidence, err := s.syncedPast(w, seg, off)
-	if err != nil {
-		return err
-	}
-	if evidence != "" || s.out.Last < s.bounds.least() {
-		if evidence == "" {
-			evidence = fmt.Sprintf("the manifest says that sequence %d was on the device", s.bounds.least())
+	for {
+		seg.end = off
+		nonZero, err := w.lastNonZero(off)
+		if err != nil {
+			return err
 		}
-		return &op.CorruptError{File: seg.path, Offset: off, Reason: reason + "; it was on the device once: " + evidence}
+		if nonZero < off {
+			return nil // space allocated ahead, or the end of the file
+		}
+		evidence, err := s.syncedPast(w, seg, off)
+		if err != nil {
+			return err
+		}
+		w.forget()
+		var reason string
+		if off, reason, err = s.frames(w, seg, seg.end, ^uint64(0)); err != nil {
+			return err
+		}
+		if off == seg.end {
+			return s.badEnd(seg, nonZero, reason, evidence)
+		}
 	}
-	s.out.Torn, s.out.TornAt, s.out.TornFile = nonZero+1-off, off, seg.path
+}
+
+// badEnd judges bytes at the end of the last segment, up to nonZero, that are
+// no frame: damage, or a write that a crash cut short.
+func (s *scanner) badEnd(seg *segment, nonZero int64, reason, evidence string) error {
+	if evidence == "" && s.out.Last < s.bounds.least() {
+		evidence = fmt.Sprintf("the manifest says that sequence %d was on the device", s.bounds.least())
+	}
+	if evidence != "" {
+		return &op.CorruptError{File: seg.path, Offset: seg.end, Reason: reason + "; it was on the device once: " + evidence}
+	}
+	s.out.Torn, s.out.TornAt, s.out.TornFile = nonZero+1-seg.end, seg.end, seg.path
 	s.out.Sealed = false
 	return nil
 }
 
-// frames reads frames from the segment's first one until the sequence last, or
-// until one is not good. It returns the offset behind the last good frame and
-// what is wrong there.
-func (s *scanner) frames(w *window, seg *segment, last uint64) (off int64, reason string, err error) {
-	for off = segmentHeader; s.out.Last < last; {
+// frames reads frames from off on until the sequence last, or until one is not
+// good. It returns the offset behind the last good frame and what is wrong there.
+func (s *scanner) frames(w *window, seg *segment, off int64, last uint64) (end int64, reason string, err error) {
+	for s.out.Last < last {
 		if off+frameHeader > w.size {
 			return off, "the file ends", nil
 		}
@@ -323,15 +395,19 @@ func (w *window) at(off, n int64) ([]byte, error) {
 		w.buf = make([]byte, want)
 	}
 	w.buf, w.off = w.buf[:want], off
-	if _, err := w.f.ReadAt(w.buf, off); err != nil {
+	got, err := w.f.ReadAt(w.buf, off)
+	if err != nil && err != io.EOF {
 		w.buf = w.buf[:0]
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF // somebody truncates the file meanwhile
-		}
 		return nil, fmt.Errorf("reading %s at %d: %w", w.f.Name(), off, err)
 	}
+	// The log's owner may cut off what holds no frames: it reads as the zeros
+	// that the space reserved ahead consists of.
+	clear(w.buf[got:])
 	return w.buf[:n], nil
 }
+
+// forget lets the next read ask the file.
+func (w *window) forget() { w.buf = w.buf[:0] }
 
 // lastNonZero returns the offset of the last byte from off on that is not
 // zero, or off-1.

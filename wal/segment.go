@@ -37,6 +37,7 @@ type segment struct {
 	last    uint64 // sequence of its last frame, once it has a successor
 	salt    uint32
 	end     int64   // offset after its last frame
+	size    int64   // of the file, where Scan found an index in it
 	indexed bool    // the file ends with an index …
 	entries []entry // … and until then these say where its records are
 }

@@ -32,16 +32,14 @@ type shardChecked struct {
 }
 
 func (c *checkCmd) Run(a *app) error {
-	if err := c.exists(); err != nil && !errors.Is(err, inmem.ErrCorrupt) {
+	if err := c.named(); err != nil {
 		return err
-	} else if err != nil {
-		return c.report(a, &inmem.Checked{Problems: []error{err}})
 	}
 	checking := a.begin("checking "+c.Dir, -1, false)
 	found, err := inmem.Check(c.Dir)
 	checking.end()
 	if err != nil {
-		return err
+		return c.noStore(err)
 	}
 	return c.report(a, found)
 }
@@ -69,9 +67,10 @@ func (c *checkCmd) report(a *app, found *inmem.Checked) error {
 func (c *checkCmd) json(a *app, found *inmem.Checked) error {
 	out := struct {
 		Sound    bool           `json:"sound"`
+		Holder   string         `json:"holder"` // who has the store open; "" = nobody
 		Shards   []shardChecked `json:"shards"`
 		Problems []problem      `json:"problems"`
-	}{len(found.Problems) == 0, []shardChecked{}, []problem{}}
+	}{len(found.Problems) == 0, found.Holder, []shardChecked{}, []problem{}}
 	for i, s := range found.Shards {
 		out.Shards = append(out.Shards, shardChecked{i, s.Runs, s.Keys, s.Commits, s.LogBytes, s.Images, s.Compared, s.TornBytes})
 	}
@@ -89,17 +88,22 @@ func (c *checkCmd) json(a *app, found *inmem.Checked) error {
 func (c *checkCmd) print(a *app, found *inmem.Checked) {
 	t := newTable("SHARD", ">RUNS", ">KEYS", ">COMMITS", ">LOG", ">IMAGES", ">COMPARED", "")
 	var torn int64
+	unfinished := "was cut short"
+	if found.Holder != "" {
+		a.printf("%s has the store open: what it had written before is checked\n\n", a.style.bold(found.Holder))
+		unfinished = "was under way"
+	}
 	for i, s := range found.Shards {
 		note := ""
 		if s.TornBytes > 0 {
-			note = plural(s.TornBytes, "byte") + " of a write that was cut short"
+			note = plural(s.TornBytes, "byte") + " of a write that " + unfinished
 		}
 		torn += s.TornBytes
 		t.row(i, count(s.Runs), count(s.Keys), count(s.Commits), bytesText(s.LogBytes), count(s.Images), count(s.Compared), cell{note, a.style.yellow})
 	}
 	t.print(a)
-	if torn > 0 {
-		a.printf("\nA crash cut a write short that was never acknowledged. That is no damage: the next opening cuts it off.\n")
+	if torn > 0 && found.Holder == "" {
+		a.printf("\nA crash cut a write short that was never acknowledged. That is no damage: the next opening for writing cuts it off.\n")
 	}
 	if len(t.rows) > 0 {
 		a.printf("\n")
@@ -117,5 +121,5 @@ func (c *checkCmd) print(a *app, found *inmem.Checked) {
 		}
 	}
 	a.printf("\nNothing was changed. A shard with damage is not opened; 'inmem wal dump' shows what can be read.\n")
-	a.printf("Restore the directory from a copy.\n")
+	a.printf("Restore the directory from a copy, or let 'inmem salvage --to DIR' make a new store of what still verifies.\n")
 }

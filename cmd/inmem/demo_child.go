@@ -37,7 +37,7 @@ func (c *agentCmd) Run(a *app) error {
 	if err := c.named(); err != nil {
 		return err
 	}
-	return c.with(a, &inmem.Options{Shards: demoShards}, func(db *inmem.DB) error {
+	return c.with(a, inmem.Open, &inmem.Options{Shards: demoShards}, func(db *inmem.DB) error {
 		r, err := c.take(a, db)
 		if err != nil {
 			return err

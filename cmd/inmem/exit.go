@@ -51,8 +51,10 @@ var advice = []struct {
 }{
 	{inmem.ErrLocked, exitLocked, "end that program, or wait for it, and try again"},
 	{inmem.ErrUnsupported, exitFailed, "nothing was changed"},
-	{inmem.ErrCorrupt, exitDamaged, "nothing was changed. 'inmem check' lists all that is damaged, 'inmem wal dump' shows what can be read; restore the directory from a copy"},
+	{inmem.ErrCorrupt, exitDamaged, "nothing was changed. 'inmem check' lists all that is damaged, 'inmem wal dump' shows what can be read; restore the directory from a copy, or let 'inmem salvage' make a new store of what still verifies"},
+	{inmem.ErrNothingSalvaged, exitFailed, "no store was made; 'inmem wal dump' shows what can be read of a file"},
 	{inmem.ErrNoStore, exitNotFound, "check --dir; 'inmem import' and 'inmem demo' make new stores"},
+	{inmem.ErrNotEmpty, exitFailed, "a copy wants a directory of its own"},
 	{inmem.ErrNotDirectory, exitFailed, "give a directory with --dir"},
 	{inmem.ErrRunDeleted, exitNotFound, ""},
 	{inmem.ErrRunNotFound, exitNotFound, "'inmem run ls' lists the runs, with --spaces the spaces too"},

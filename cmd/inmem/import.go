@@ -87,7 +87,7 @@ func (c *importCmd) Run(a *app) error {
 	}()
 	im := &importer{app: a, cmd: c, earlier: map[run.ID]chan struct{}{}, notes: map[string]bool{}}
 	im.jobs.SetLimit(c.Jobs)
-	err = c.with(a, c.options(), func(db *inmem.DB) error {
+	err = c.with(a, inmem.Open, c.options(), func(db *inmem.DB) error {
 		im.db = db
 		im.bar = a.begin("importing", total, true)
 		defer im.bar.end()

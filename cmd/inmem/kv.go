@@ -26,15 +26,24 @@ type inRun struct {
 	Quoted bool   `short:"q" help:"The key is in Go's double quotes, as ls prints a key that is no plain text."`
 }
 
-// open opens the store and finds the run and the key.
-func (c *inRun) open(a *app, key string, fn func(r *inmem.Run, key string) error) error {
+// read opens the store for reading and finds the run and the key.
+func (c *inRun) read(a *app, key string, fn func(r *inmem.Run, key string) error) error {
+	return c.in(a, c.store.read, key, fn)
+}
+
+// write opens the store and finds the run and the key.
+func (c *inRun) write(a *app, key string, fn func(r *inmem.Run, key string) error) error {
+	return c.in(a, c.store.write, key, fn)
+}
+
+func (c *inRun) in(a *app, open func(*app, func(*inmem.DB) error) error, key string, fn func(r *inmem.Run, key string) error) error {
 	if c.Quoted {
 		var err error
 		if key, err = strconv.Unquote(key); err != nil {
 			return usage(`quote it for the shell too: '"a\x00b"'`, "--quoted: the key %q is not in double quotes", key)
 		}
 	}
-	return c.store.open(a, func(db *inmem.DB) error {
+	return open(a, func(db *inmem.DB) error {
 		r, err := findRun(a, db, c.RunID)
 		if err != nil {
 			return err
@@ -55,7 +64,7 @@ type kvGetCmd struct {
 }
 
 func (c *kvGetCmd) Run(a *app) error {
-	return c.open(a, c.Key, func(r *inmem.Run, key string) error {
+	return c.read(a, c.Key, func(r *inmem.Run, key string) error {
 		it, err := r.KV().GetItem(a.ctx, key)
 		if err != nil {
 			return err
@@ -86,7 +95,7 @@ func (c *kvPutCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.open(a, c.Key, func(r *inmem.Run, key string) error {
+	return c.write(a, c.Key, func(r *inmem.Run, key string) error {
 		var opts []kv.WriteOption
 		if c.TTL != nil {
 			opts = append(opts, kv.TTL(*c.TTL))
@@ -127,7 +136,7 @@ type kvDelCmd struct {
 }
 
 func (c *kvDelCmd) Run(a *app) error {
-	return c.open(a, c.Key, func(r *inmem.Run, key string) error {
+	return c.write(a, c.Key, func(r *inmem.Run, key string) error {
 		_, err := r.KV().Delete(a.ctx, key)
 		return err
 	})
@@ -158,7 +167,7 @@ func (c *kvLsCmd) Run(a *app) error {
 	if prefix == "" {
 		c.Quoted = false
 	}
-	return c.open(a, prefix, func(r *inmem.Run, prefix string) error { return c.list(a, r, prefix, opts) })
+	return c.read(a, prefix, func(r *inmem.Run, prefix string) error { return c.list(a, r, prefix, opts) })
 }
 
 func (c *kvLsCmd) list(a *app, r *inmem.Run, prefix string, opts []kv.ListOption) error {

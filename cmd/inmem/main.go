@@ -1,8 +1,8 @@
 // Command inmem shows, checks and fills stores of package inmem.
 //
-// It is a program like any other that uses the package: it opens a store, and
-// so recovers it, does what it was asked, and closes it. Only check and
-// wal dump read the files without opening the store.
+// It is a program like any other that uses the package. What only reads takes
+// no lock, changes nothing and works while another program has the store open;
+// what writes opens the store, and so recovers it, and closes it again.
 //
 // Results go to standard output, everything else to standard error. exit.go has
 // the exit codes, which are stable.
@@ -23,14 +23,16 @@ import (
 
 // grammar is the command line.
 type grammar struct {
-	Demo   demoCmd   `cmd:"" help:"Watch an agent being killed in the middle of its work and going on as if nothing had happened."`
-	Import importCmd `cmd:"" help:"Import recorded chat transcripts, a run for each line."`
-	Run    runCmd    `cmd:"" help:"List, show and delete runs."`
-	KV     kvCmd     `cmd:"" name:"kv" help:"Read and write the keys of a run."`
-	Check  checkCmd  `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
-	WAL    walCmd    `cmd:"" name:"wal" help:"Look into the write-ahead log."`
-	Stat   statCmd   `cmd:"" help:"Show what is in a store, and what it takes on disk."`
-	Agent  agentCmd  `cmd:"" name:"demo-agent" hidden:""`
+	Demo    demoCmd    `cmd:"" help:"Watch an agent being killed in the middle of its work and going on as if nothing had happened."`
+	Import  importCmd  `cmd:"" help:"Import recorded chat transcripts, a run for each line."`
+	Run     runCmd     `cmd:"" help:"List, show and delete runs."`
+	KV      kvCmd      `cmd:"" name:"kv" help:"Read and write the keys of a run."`
+	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
+	WAL     walCmd     `cmd:"" name:"wal" help:"Look into the write-ahead log."`
+	Stat    statCmd    `cmd:"" help:"Show what is in a store, and what it takes on disk."`
+	Backup  backupCmd  `cmd:"" help:"Copy a store, also while another program writes to it, and check the copy."`
+	Salvage salvageCmd `cmd:"" help:"Get out of a damaged store whatever still verifies, into a new store."`
+	Agent   agentCmd   `cmd:"" name:"demo-agent" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
@@ -39,12 +41,14 @@ const description = `The tool for inmem stores: durable state of AI agents, run 
 
 Start with: inmem demo
 
+What only reads takes no lock and changes nothing: it works while another program has the store open.
+
 Exit codes:
   0  all is well
   1  it failed; standard error says why
   2  the command line is wrong
   3  there is no such store, run or key
-  4  stored data is damaged
+  4  stored data is damaged; after salvage: not all of it could be got out
   5  another program has the store open
   6  some of the input was bad or conflicts; the rest went in
   7  refused: the key has another version, or the run takes no writes
@@ -64,8 +68,12 @@ func execute(args []string, in io.Reader, out, errOut io.Writer) (code int) {
 	context.AfterFunc(ctx, stop) // whoever asks twice is not kept waiting
 	a := newApp(ctx, in, out, errOut)
 	defer func() {
-		if exit, ok := recover().(kongExit); ok {
+		switch exit := recover().(type) {
+		case nil:
+		case kongExit:
 			code = int(exit)
+		default:
+			panic(exit) // a bug is no exit code 0
 		}
 		if err := a.out.Flush(); err != nil && code == exitOK {
 			code = a.fail(fmt.Errorf("writing the output: %w", err))

@@ -46,10 +46,13 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("NO_COLOR", "")
+			env.Values[held{}] = map[string]*inmem.DB{}
+			env.Values[frozen{}] = map[string]map[string]string{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "hold": holdCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
+			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
+			"hold": holdCmd, "write": writeCmd, "unfinished": unfinishedCmd, "freeze": freezeCmd, "frozen": frozenCmd, "thaw": thawCmd,
 		},
 	})
 }
@@ -138,13 +141,6 @@ func seedLongCmd(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 	}
 	ts.Check(db.Checkpoint(ctx))
-}
-
-// holdCmd keeps a store open until the script ends: hold DIR.
-func holdCmd(ts *testscript.TestScript, _ bool, args []string) {
-	db, err := inmem.Open(ts.MkAbs(args[0]), nil)
-	ts.Check(err)
-	ts.Defer(func() { ts.Check(db.Close()) })
 }
 
 // flipCmd damages a byte of a file: flip FILE OFFSET.

@@ -81,6 +81,7 @@ func TestClassify(t *testing.T) {
 		{&inmem.CorruptError{}, exitDamaged},
 		{&inmem.UnsupportedError{}, exitFailed},
 		{&inmem.LockedError{}, exitLocked},
+		{inmem.ErrNotEmpty, exitFailed}, {inmem.ErrNotDirectory, exitFailed},
 		{&inmem.VersionError{}, exitRefused}, {&run.StatusError{Status: run.Completed}, exitRefused},
 		{fmt.Errorf("%w: no space", inmem.ErrDiskFull), exitFailed}, {inmem.ErrPoisoned, exitFailed},
 		{fmt.Errorf("x: %w", context.Canceled), exitInterrupted},
@@ -89,6 +90,39 @@ func TestClassify(t *testing.T) {
 		require.Equal(t, c.code, code, c.err)
 	}
 }
+
+// TestInterruptedBackup leaves nothing that opens, and says what to do with it.
+func TestInterruptedBackup(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	db, err := inmem.Open(dir, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var out, errOut bytes.Buffer
+	a := newApp(ctx, strings.NewReader(""), &out, &errOut)
+	code := a.fail((&backupCmd{store: store{Dir: dir}, To: to}).Run(a))
+	require.Equal(t, exitInterrupted, code)
+	require.Contains(t, errOut.String(), "interrupted\n")
+	require.Contains(t, errOut.String(), to+" is no whole copy: remove it")
+	_, err = inmem.Open(to, nil)
+	require.ErrorIs(t, err, inmem.ErrCorrupt)
+}
+
+// TestPanicIsNotSuccess: only kong's exits are caught.
+func TestPanicIsNotSuccess(t *testing.T) {
+	dir := t.TempDir()
+	db, err := inmem.Open(dir, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	require.PanicsWithValue(t, "a bug", func() {
+		execute([]string{"kv", "put", "--dir", dir, "--run", "0000", "key", "-"}, buggyReader{}, io.Discard, io.Discard)
+	})
+}
+
+type buggyReader struct{}
+
+func (buggyReader) Read([]byte) (int, error) { panic("a bug") }
 
 // TestOutputThatCannotBeWritten is a failure, not silence.
 func TestOutputThatCannotBeWritten(t *testing.T) {

@@ -60,7 +60,7 @@ func (c *runLsCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.open(a, func(db *inmem.DB) error {
+	return c.read(a, func(db *inmem.DB) error {
 		t := newTable("ID", "STATUS", "NAME", "NAMESPACE", "BEGAN", ">TOOK", ">VERSION", "TAGS")
 		for info, err := range db.Runs(a.ctx, filter) {
 			switch {

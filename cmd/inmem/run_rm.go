@@ -31,7 +31,7 @@ func (c *runRmCmd) Run(a *app) error {
 	if !c.Yes && !a.inTerm {
 		return usage("say --yes, or run it at a terminal", "deleting wants a confirmation, and there is nobody to ask")
 	}
-	return c.open(a, func(db *inmem.DB) error {
+	return c.write(a, func(db *inmem.DB) error {
 		// All are looked up first, so that a wrong one stops it before anything is gone.
 		for _, id := range ids {
 			if _, err := db.Run(id); err != nil {

@@ -25,7 +25,7 @@ type shown struct {
 }
 
 func (c *runShowCmd) Run(a *app) error {
-	return c.open(a, func(db *inmem.DB) error {
+	return c.read(a, func(db *inmem.DB) error {
 		r, err := findRun(a, db, c.ID)
 		if err != nil {
 			return err

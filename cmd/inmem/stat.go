@@ -17,11 +17,12 @@ type statCmd struct {
 // storeStat is what stat knows. Sizes are in bytes.
 type storeStat struct {
 	Dir         string         `json:"dir"`
-	Crashed     bool           `json:"crashed"`  // whoever had it open before did not end it well
-	Verdict     string         `json:"verdict"`  // recovery's, in its own word
-	Replayed    uint64         `json:"replayed"` // commits
-	TornBytes   int64          `json:"torn_bytes"`
-	Runs        map[string]int `json:"runs"` // by status
+	Holder      string         `json:"holder"`     // who has the store open; "" = nobody
+	Crashed     bool           `json:"crashed"`    // whoever had it open last did not end it well
+	Verdict     string         `json:"verdict"`    // recovery's, in its own word, or heldOpen
+	Replayed    uint64         `json:"replayed"`   // commits
+	TornBytes   int64          `json:"torn_bytes"` // at the ends of logs, not a whole write
+	Runs        map[string]int `json:"runs"`       // by status
 	Spaces      int            `json:"spaces"`
 	Keys        int64          `json:"keys"` // the metadata of runs included
 	LogBytes    int64          `json:"log_bytes"`
@@ -33,6 +34,10 @@ type storeStat struct {
 
 	orphans []*run.Info
 }
+
+// heldOpen is the verdict over a store that somebody has open: the end of its
+// log says nothing.
+const heldOpen = "open"
 
 // shardStat is a shard's part.
 type shardStat struct {
@@ -48,7 +53,7 @@ type shardStat struct {
 }
 
 func (c *statCmd) Run(a *app) error {
-	return c.open(a, func(db *inmem.DB) error {
+	return c.read(a, func(db *inmem.DB) error {
 		s, err := gatherStat(a, db)
 		if err != nil {
 			return err
@@ -64,7 +69,8 @@ func (c *statCmd) Run(a *app) error {
 func gatherStat(a *app, db *inmem.DB) (*storeStat, error) {
 	report := db.Recovery()
 	s := &storeStat{
-		Dir: db.DataDir(), Crashed: report.Verdict != recovery.Clean, Verdict: string(report.Verdict),
+		Dir: db.DataDir(), Holder: report.Holder,
+		Crashed: report.Holder == "" && report.Verdict != recovery.Clean, Verdict: verdict(report, report.Verdict),
 		Runs: map[string]int{}, Orphans: []run.ID{},
 	}
 	for info, err := range db.Runs(a.ctx, run.Filter{Spaces: true}) {
@@ -79,7 +85,7 @@ func gatherStat(a *app, db *inmem.DB) (*storeStat, error) {
 	}
 	for i, m := range db.Metrics().Shards {
 		r := report.Shards[i]
-		s.Shards = append(s.Shards, shardStat{Runs: m.Runs, Keys: m.Keys, Sequence: r.Sequence, Replayed: r.Commits, Verdict: string(r.Verdict)})
+		s.Shards = append(s.Shards, shardStat{Runs: m.Runs, Keys: m.Keys, Sequence: r.Sequence, Replayed: r.Commits, Verdict: verdict(report, r.Verdict)})
 		s.Keys += m.Keys
 		s.Replayed += r.Commits
 		s.TornBytes += r.TornBytes
@@ -98,6 +104,13 @@ func gatherStat(a *app, db *inmem.DB) (*storeStat, error) {
 		s.orphans = append(s.orphans, info)
 	}
 	return s, nil
+}
+
+func verdict(report *inmem.RecoveryReport, found recovery.Verdict) string {
+	if report.Holder != "" {
+		return heldOpen
+	}
+	return string(found)
 }
 
 // measure adds up the files.
@@ -125,13 +138,19 @@ func (s *storeStat) print(a *app) {
 	t := newTable("", "")
 	field := func(name string, value any) { t.row(cell{name, a.style.dim}, value) }
 	field("store", cell{s.Dir, a.style.bold})
-	field("was left", s.leftText(a.style))
+	if s.Holder != "" {
+		field("open", cell{s.Holder + " has it open; this is what it had written", a.style.yellow})
+	} else {
+		field("was left", s.leftText(a.style))
+	}
 	field("runs", s.runsText())
 	field("spaces", count(s.Spaces))
 	field("keys", count(s.Keys)+", the metadata of runs included")
 	field("log", bytesText(s.LogBytes)+" in "+plural(s.Segments, "segment"))
 	field("checkpoints", bytesText(s.ImageBytes)+" in "+plural(s.Checkpoints, "file"))
-	field("orphans", s.orphansText(a.style))
+	if s.Holder == "" {
+		field("orphans", s.orphansText(a.style))
+	}
 	t.print(a)
 	for _, info := range s.orphans {
 		a.printf("  %v  %s  begun %s\n", info.ID, plainOr(info.Name, "-"), timeText(info.Created, timeLayout))
@@ -151,9 +170,9 @@ func (s *storeStat) leftText(paint style) cell {
 	case recovery.Clean:
 		return cell{"clean: closed, or idle when its process ended", paint.green}
 	case recovery.Torn:
-		return cell{"crashed: its process died in the middle of a write; " + plural(s.TornBytes, "torn byte") + " cut off", paint.yellow}
+		return cell{"crashed: its process died in the middle of a write; the next opening for writing cuts off " + plural(s.TornBytes, "torn byte"), paint.yellow}
 	}
-	return cell{"crashed: its process died; nothing acknowledged is lost", paint.yellow}
+	return cell{"crashed: its process died; the log ends with a whole write", paint.yellow}
 }
 
 func (s *storeStat) runsText() string {

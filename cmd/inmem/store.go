@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"inmem"
 	"inmem/run"
@@ -26,56 +25,54 @@ func (s *store) named() error {
 	return nil
 }
 
-// exists makes sure that there is a store, because opening would create one.
+// exists makes sure that there is a store, because opening it for writing would
+// create one.
 func (s *store) exists() error {
 	if err := s.named(); err != nil {
 		return err
 	}
-	info, err := os.Stat(s.Dir)
-	switch {
-	case err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%w: %s is a file", inmem.ErrNoStore, s.Dir)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s does not exist", inmem.ErrNoStore, s.Dir)
-	case err != nil:
-		return err
+	if _, err := os.Stat(filepath.Join(s.Dir, manifestName)); err == nil {
+		return nil
 	}
-	manifest := filepath.Join(s.Dir, "MANIFEST")
-	_, err = os.Stat(manifest)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
+	// Without a manifest there is little to read: it may be no store, or a
+	// damaged one.
+	db, err := inmem.OpenReadOnly(s.Dir, nil)
+	if err != nil {
+		return s.noStore(err)
 	}
-	if rest := s.remains(); rest != "" {
-		return &inmem.CorruptError{File: manifest, Reason: "the manifest is missing, but " + rest + " has data"}
-	}
-	return fmt.Errorf("%w: %s", inmem.ErrNoStore, s.Dir)
+	return db.Close()
 }
 
-// segmentHeader is the size of a log segment that was never written to.
-const segmentHeader = 64
-
-// remains names a shard that has data though there is no manifest.
-func (s *store) remains() string {
-	for _, file := range filesOf(s.Dir) {
-		if strings.HasPrefix(file.name, "shard-") && (file.kind == "checkpoint" || file.kind == "segment" && file.size > segmentHeader) {
-			return filepath.Dir(file.name)
-		}
+// noStore makes a path that leads to a file no store: who only reads is not
+// asked for a directory to make one in.
+func (s *store) noStore(err error) error {
+	if errors.Is(err, inmem.ErrNotDirectory) {
+		return fmt.Errorf("%w: %s is no directory", inmem.ErrNoStore, s.Dir)
 	}
-	return ""
+	return err
 }
 
-// open opens a store that exists, calls fn and closes it.
-func (s *store) open(a *app, fn func(*inmem.DB) error) error {
+// read opens a store for reading, calls fn and closes it. Others may have the
+// store open; nothing on disk changes.
+func (s *store) read(a *app, fn func(*inmem.DB) error) error {
+	if err := s.named(); err != nil {
+		return err
+	}
+	return s.noStore(s.with(a, inmem.OpenReadOnly, nil, fn))
+}
+
+// write opens a store that exists, calls fn and closes it.
+func (s *store) write(a *app, fn func(*inmem.DB) error) error {
 	if err := s.exists(); err != nil {
 		return err
 	}
-	return s.with(a, nil, fn)
+	return s.with(a, inmem.Open, nil, fn)
 }
 
-// with opens a store or creates it, calls fn and closes it.
-func (s *store) with(a *app, opts *inmem.Options, fn func(*inmem.DB) error) error {
+// with opens a store by the given function, calls fn and closes it.
+func (s *store) with(a *app, open func(string, *inmem.Options) (*inmem.DB, error), opts *inmem.Options, fn func(*inmem.DB) error) error {
 	opening := a.begin("opening "+s.Dir, -1, false)
-	db, err := inmem.Open(s.Dir, opts)
+	db, err := open(s.Dir, opts)
 	opening.end()
 	if err != nil {
 		return err
@@ -86,6 +83,11 @@ func (s *store) with(a *app, opts *inmem.Options, fn func(*inmem.DB) error) erro
 	}
 	return err
 }
+
+const (
+	manifestName = "MANIFEST"
+	lockName     = "LOCK"
+)
 
 // file is a file of a store's directory.
 type file struct {
@@ -118,9 +120,9 @@ func filesOf(dir string) []file {
 
 func kindOf(name string) string {
 	switch {
-	case name == "MANIFEST":
+	case name == manifestName:
 		return "manifest"
-	case name == "LOCK":
+	case name == lockName:
 		return "lock"
 	case strings.HasSuffix(name, ".wal"):
 		return "segment"

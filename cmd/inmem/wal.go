@@ -156,7 +156,7 @@ func (d *dumper) file(path string, next uint64) error {
 			return err
 		}
 	}
-	found, err := wal.ReadSegment(vfs.OS, path, func(f wal.Frame) error {
+	found, err := readSegment(path, func(f wal.Frame) error {
 		if f.Sequence < d.cmd.From {
 			return nil
 		}
@@ -202,6 +202,29 @@ func (d *dumper) file(path string, next uint64) error {
 	return d.end(found, damaged)
 }
 
+// readSegment is wal.ReadSegment for a file that may be appended to meanwhile.
+// What is no frame is looked at twice: it may have been completed before the
+// frame was written that gives evidence against it.
+func readSegment(path string, fn func(wal.Frame) error) (*wal.Dump, error) {
+	var before *wal.Dump
+	for {
+		found, err := wal.ReadSegment(vfs.OS, path, func(f wal.Frame) error {
+			if before != nil && f.Sequence <= before.Last {
+				return nil
+			}
+			return fn(f)
+		})
+		if err != nil || found.Flaw == "" {
+			return found, err
+		}
+		if before != nil && found.End == before.End {
+			found.Evidence = before.Evidence
+			return found, nil
+		}
+		before = found
+	}
+}
+
 // decode returns the commit in a frame; flaw is why a frame with a right
 // checksum holds none.
 func decode(f wal.Frame) (commit *inmem.Commit, flaw string) {
@@ -217,7 +240,7 @@ func decode(f wal.Frame) (commit *inmem.Commit, flaw string) {
 
 // lockNote warns of reading a log that grows.
 func lockNote(dir string) string {
-	if holder, locked, err := vfs.OS.Locked(filepath.Join(dir, "LOCK")); err == nil && locked {
+	if holder, locked, err := vfs.OS.Locked(filepath.Join(dir, lockName)); err == nil && locked {
 		return fmt.Sprintf("%s has the store open: the end may be a write that is under way", holder)
 	}
 	return ""
