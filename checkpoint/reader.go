@@ -131,6 +131,28 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	return x, nil
 }
 
+// Verify reads all of a checkpoint file, what no newer index needs any more
+// included.
+func (fs *Files) Verify(sequence uint64) error {
+	if _, err := fs.Index(sequence); err != nil {
+		return err
+	}
+	f, err := fs.file(sequence)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	ft, err := readFooter(f, size)
+	if err != nil {
+		return err
+	}
+	images := Location{File: sequence, Offset: fileHeader, Length: ft.index - fileHeader}
+	return fs.blocks(images, func([]byte) error { return nil })
+}
+
 // Image hands the items of a run to fn, in order. Key and value are fn's to
 // keep only as copies.
 func (fs *Files) Image(e *Entry, fn func(mapKey []byte, it op.Item)) error {

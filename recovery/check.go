@@ -1,8 +1,10 @@
 package recovery
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"inmem/checkpoint"
@@ -150,14 +152,52 @@ func (c *checker) images() (err error) {
 	c.out.Images = len(x.Entries)
 	for k := range x.Entries {
 		e := &x.Entries[k]
-		var digest op.Digester
-		if err := files.Image(e, func(key []byte, it op.Item) { digest.Add(string(key), it) }); err != nil {
+		if err := checkImage(files, e); err != nil {
 			return err
 		}
-		if digest.Sum(e.Version) != e.Digest {
-			return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset,
-				Reason: fmt.Sprintf("the image of run %v does not have the digest the index says", e.Run)}
+	}
+	return verifyFiles(files, x)
+}
+
+// verifyFiles reads the files that an index needs once more, for what it does
+// not need of them.
+func verifyFiles(files *checkpoint.Files, x *checkpoint.Index) error {
+	need := map[uint64]bool{x.Sequence: true}
+	for k := range x.Entries {
+		need[x.Entries[k].Location.File] = true
+	}
+	for _, sequence := range slices.Sorted(maps.Keys(need)) {
+		if err := files.Verify(sequence); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// checkImage reads an image and holds it against what the index says of it.
+func checkImage(files *checkpoint.Files, e *checkpoint.Entry) error {
+	corrupt := func(reason string) error {
+		return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset, Reason: reason}
+	}
+	if _, err := run.DecodeRecord(e.Run, e.Info); err != nil {
+		return corrupt(err.Error())
+	}
+	var digest op.Digester
+	var record []byte
+	metadata := op.MapKey(op.RunMetadata, "")
+	err := files.Image(e, func(key []byte, it op.Item) {
+		digest.Add(string(key), it)
+		if string(key) == metadata {
+			record = bytes.Clone(it.Value)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case digest.Sum(e.Version) != e.Digest:
+		return corrupt(fmt.Sprintf("the image of run %v does not have the digest the index says", e.Run))
+	case !bytes.Equal(record, e.Info):
+		return corrupt(fmt.Sprintf("the image of run %v has another record than the index", e.Run))
 	}
 	return nil
 }

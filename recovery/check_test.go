@@ -159,14 +159,15 @@ func TestCheckComparesWithTheLog(t *testing.T) {
 		"another digest":           {func(e *checkpoint.Entry) { e.Digest[3]++ }, "does not have the digest the index says", true},
 		"another number of keys":   {func(e *checkpoint.Entry) { e.Keys++ }, "keys, the index says", false},
 		"a record nobody can read": {func(e *checkpoint.Entry) { e.Info = []byte{1, 2} }, "malformed run record", false},
+		"another record":           {func(*checkpoint.Entry) {}, "another record", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := imageOnly(t, items, test.lie)
 			before := contents(t, disk)
 			checked, err := Check(disk, testDir)
 			require.NoError(t, err)
+			require.ErrorContains(t, errors.Join(checked.Problems...), test.reason)
 			if test.open {
-				require.ErrorContains(t, errors.Join(checked.Problems...), test.reason)
 				return
 			}
 			_, err = Open(config(disk))

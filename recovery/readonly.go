@@ -191,7 +191,7 @@ func manifest(fsys vfs.FS, dir string) (*checkpoint.Manifest, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return m, err
+	return m, misplaced(err)
 }
 
 // absent says what a directory without a manifest is: no store, or a damaged

@@ -81,7 +81,7 @@ func Open(cfg Config) (st *Store, err error) {
 		err = &op.ShardCountError{Stored: len(m.Shards), Wanted: cfg.Shards}
 	}
 	if err != nil {
-		return st, err
+		return st, misplaced(err)
 	}
 	st.Clock = shard.NewClock(cfg.Wall, m.Time)
 	st.Manifest = checkpoint.NewManifestFile(cfg.FS, cfg.Dir, m)
@@ -218,6 +218,15 @@ func (r *recovering) mend() (err error) {
 func missing(dir string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return &op.CorruptError{File: dir, Reason: "a part of the shard is missing: " + err.Error()}
+	}
+	return misplaced(err)
+}
+
+// misplaced makes damage of a directory that is where a file should be.
+func misplaced(err error) error {
+	var path *fs.PathError
+	if errors.Is(err, syscall.EISDIR) && errors.As(err, &path) {
+		return &op.CorruptError{File: path.Path, Reason: "a directory is where a file should be"}
 	}
 	return err
 }

@@ -211,9 +211,15 @@ func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft fo
 		return &op.CorruptError{File: seg.path, Offset: off, Reason: fmt.Sprintf(
 			"%s, where sequence %d was expected; the segment has all up to %d", reason, s.out.Last+1, last)}
 	}
+	if reason, err := s.goesOn(w, seg, off, ft, sealed); err != nil {
+		return err
+	} else if reason != "" {
+		return &op.CorruptError{File: seg.path, Offset: off, Reason: fmt.Sprintf(
+			"%s, but the next segment begins with sequence %d", reason, last+1)}
+	}
 	seg.end, seg.last = off, last
 	s.out.Sealed = false
-	if !sealed || ft.end != off || ft.last != last {
+	if !sealed || ft.end != off {
 		s.out.Unsealed++ // Open writes the index again, from the entries
 		return nil
 	}
@@ -224,6 +230,31 @@ func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft fo
 	}
 	seg.indexed, seg.size, seg.entries = true, size, nil
 	return nil
+}
+
+// goesOn says what is in a segment behind its last frame at off, where its
+// successor begins, that a log never writes there: a successor of another copy
+// of the store is there, and this segment's frames must not be cut off for it.
+func (s *scanner) goesOn(w *window, seg *segment, off int64, ft footer, sealed bool) (reason string, err error) {
+	if sealed && ft.last != s.out.Last {
+		return fmt.Sprintf("the index says that the segment goes up to sequence %d", ft.last), nil
+	}
+	if sealed || off+frameHeader > w.size {
+		return "", nil
+	}
+	b, err := w.at(off, frameHeader)
+	if err != nil {
+		return "", err
+	}
+	h := parseHeader(b)
+	if h.sequence != s.out.Last+1 || h.flaw(seg.salt, off, w.size) != "" {
+		return "", nil
+	}
+	frame, err := w.at(off, frameSize(int(h.length)))
+	if err == nil && h.flawFrame(frame) == "" {
+		reason = fmt.Sprintf("the segment has a frame with sequence %d", h.sequence)
+	}
+	return reason, err
 }
 
 // checkIndex compares a segment's index with its frames.

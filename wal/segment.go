@@ -118,7 +118,9 @@ func listSegments(fsys vfs.FS, dir string) (segments, halfMade []string, err err
 		if !ok || len(hex) != 16 || strings.Trim(hex, "0123456789abcdef") != "" {
 			continue
 		}
-		if path := filepath.Join(dir, e.Name()); half {
+		if path := filepath.Join(dir, e.Name()); half && e.IsDir() {
+			continue // none of the log's: Open would fail to remove it
+		} else if half {
 			halfMade = append(halfMade, path)
 		} else {
 			segments = append(segments, path)
