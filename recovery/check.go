@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"inmem/checkpoint"
@@ -205,7 +206,8 @@ func checkImage(files *checkpoint.Files, e *checkpoint.Entry) error {
 // load brings the state to where the checkpoint stands.
 func (c *checker) load() (err error) {
 	if c.index == nil {
-		return errors.New("the log does not begin at its first commit, and there is no checkpoint")
+		return &op.CorruptError{File: filepath.Join(filepath.Dir(c.dir), manifestName),
+			Reason: "the log does not begin at its first commit, and there is no checkpoint"}
 	}
 	files := checkpoint.OpenFiles(c.fsys, c.dir, c.m.Store, uint32(c.i))
 	defer func() { err = errors.Join(err, files.Close()) }()
