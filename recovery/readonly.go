@@ -33,10 +33,13 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 		_, err := st.read(&cfg, m)
 		return err
 	})
+	if err == nil && holder == "" { // somebody may have opened it meanwhile
+		st.Report.Holder, err = whose(cfg.FS, cfg.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if holder == "" {
+	if st.Report.Holder == "" {
 		st.orphans()
 	}
 	st.Report.summarize()

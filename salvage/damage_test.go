@@ -339,6 +339,21 @@ func TestMisplacedFiles(t *testing.T) {
 		require.Empty(t, report.Losses)
 		require.Empty(t, report.Gaps)
 	})
+	t.Run("one over another, without headers", func(t *testing.T) {
+		// The runs tell which shard it is of.
+		disk := l.disk.Clone()
+		other := pick(t, disk, 1, ".wal")[0]
+		edit(t, disk, other, func(b []byte) []byte { b[3] ^= 1; return b })
+		first := pick(t, disk, 0, ".wal")[0]
+		edit(t, disk, first, func([]byte) []byte { return files(t, disk, from)[other] })
+		report := l.restore(disk)
+		require.Equal(t, 1, len(report.Gaps))
+		require.Equal(t, 0, report.Gaps[0].Shard)
+		require.Equal(t, uint64(1), report.Gaps[0].First)
+		for _, d := range report.Damage {
+			require.NotContains(t, d.Reason, "another log")
+		}
+	})
 	t.Run("no segments but other things", func(t *testing.T) {
 		disk := l.disk.Clone()
 		require.NoError(t, disk.MkdirAll(recovery.Dir(from, 0)+"/dir.wal", 0o755))

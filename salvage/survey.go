@@ -17,6 +17,7 @@ import (
 	"inmem/op"
 	"inmem/recovery"
 	"inmem/run"
+	"inmem/shard"
 	"inmem/wal"
 )
 
@@ -279,15 +280,16 @@ func (inv *inventory) readSegments(ctx context.Context, segments []*segment) err
 		if inv.foreign(s.Path, s.HeaderFlaw, s.Store, named) {
 			continue
 		}
+		if err := s.Frames(ctx, func(f wal.Frame) string { return inv.frame(s, f) }); err != nil {
+			return err
+		}
 		s.number = int(s.Shard)
 		if s.HeaderFlaw != "" {
 			sibling, ok := of[filepath.Dir(s.Path)]
 			if s.number = max(s.dir, 0); ok {
 				s.number = sibling
 			}
-		}
-		if err := s.Frames(ctx, func(f wal.Frame) string { return inv.frame(s, f) }); err != nil {
-			return err
+			s.number = inv.placed(s)
 		}
 		slices.SortFunc(s.frames, func(a, b frame) int { return cmp.Compare(a.sequence, b.sequence) })
 		inv.time = max(inv.time, s.Time)
@@ -295,6 +297,27 @@ func (inv *inventory) readSegments(ctx context.Context, segments []*segment) err
 		sh.segments = append(sh.segments, s)
 	}
 	return nil
+}
+
+// placed returns the shard that the runs of a segment belong to, or the one it
+// has already where that cannot be told.
+func (inv *inventory) placed(s *segment) int {
+	if inv.manifest == nil {
+		return s.number
+	}
+	votes := map[int]int{}
+	for i := range s.frames {
+		if r := s.frames[i].run; r != nil {
+			votes[shard.Place(r.id, len(inv.manifest.Shards))]++
+		}
+	}
+	best := s.number
+	for number, n := range votes {
+		if n > votes[best] {
+			best = number
+		}
+	}
+	return best
 }
 
 // frame notes a frame, and says what is wrong with what is in it.
