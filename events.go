@@ -42,7 +42,7 @@ func (e Recovered) String() string {
 		commits += s.Commits
 		torn += s.TornBytes
 	}
-	return fmt.Sprintf("opened: %s, %d shards, %d commits replayed, %d torn bytes cut, %d orphaned runs, %v",
+	return fmt.Sprintf("opened: %s, %d shards, %d commits replayed, %d torn bytes, %d orphaned runs, %v",
 		r.Verdict, len(r.Shards), commits, torn, len(r.Orphans), r.Duration)
 }
 

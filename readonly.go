@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"inmem/recovery"
-	"inmem/run"
 	"inmem/shard"
 	"inmem/vfs"
 )
@@ -33,7 +32,6 @@ func (db *DB) openReadOnly() (err error) {
 	}
 	db.events.tell(Recovered{db.store.Report})
 	for _, cfg := range db.store.Shards {
-		cfg.Forget = func(run.ID) {} // nobody keeps deadlines
 		db.shards = append(db.shards, shard.NewReadOnly(cfg))
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -312,8 +313,8 @@ func (inv *inventory) placed(s *segment) int {
 		}
 	}
 	best := s.number
-	for number, n := range votes {
-		if n > votes[best] {
+	for _, number := range slices.Sorted(maps.Keys(votes)) {
+		if votes[number] > votes[best] {
 			best = number
 		}
 	}

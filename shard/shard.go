@@ -315,7 +315,9 @@ func (s *Shard) publish() {
 		st.timers = st.timers[:0]
 	}
 	for _, id := range st.dropped {
-		s.cfg.Forget(id)
+		if !s.readOnly() {
+			s.cfg.Forget(id)
+		}
 	}
 	st.dropped = st.dropped[:0]
 	s.metrics.state(st)
