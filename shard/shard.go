@@ -150,7 +150,7 @@ func (s *Shard) loop() {
 // and those who wait get the reason instead of waiting for ever.
 func (s *Shard) guarded(batch []*command) {
 	s.replied, s.current = 0, batch
-	s.health.Poison(actor.Guard(s.name, s.processCurrent))
+	s.survive(actor.Guard(s.name, s.processCurrent))
 	if err := s.health.Err(); err != nil {
 		s.refuse(batch[s.replied:], err)
 		s.images.giveUp(err)
@@ -158,8 +158,17 @@ func (s *Shard) guarded(batch []*command) {
 	s.current = nil
 }
 
+// survive poisons the store after a panic, and lets nobody write to the log any
+// more: it may have been in the middle of anything, such as of a new segment.
+func (s *Shard) survive(panicked error) {
+	if panicked != nil {
+		s.log.Abandon(panicked)
+		s.health.Poison(panicked)
+	}
+}
+
 func (s *Shard) tick() {
-	s.health.Poison(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
+	s.survive(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
 }
 
 // process carries out the current batch. Where it returns early, the store is
