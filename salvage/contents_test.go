@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"inmem"
 	"inmem/checkpoint"
 	"inmem/op"
 	"inmem/recovery"
@@ -167,6 +168,40 @@ func TestContradictions(t *testing.T) {
 			require.Len(t, report.Damage, 2)
 		})
 	}
+}
+
+// A checkpoint that never counted is not believed.
+func TestCheckpointThatNeverCounted(t *testing.T) {
+	l := newLife(t, 1)
+	l.begin(0)
+	l.put(0, 4, 20)
+	require.NoError(t, l.db.Flush(bg))
+	before := l.disk.Clone()
+	l.put(0, 3, 20)
+	l.checkpoint()
+	l.close()
+	name := pick(t, l.disk, 0, ".ckpt")[0]
+	stray := files(t, l.disk, from)[name]
+	require.NoError(t, before.WriteFile(name, stray))
+	// Whatever was beyond the log's end when it was killed is not in the store.
+	l.digests[runID(0)] = l.digests[runID(0)][:5]
+	report := l.restore(before.Clone())
+	require.True(t, report.Complete())
+
+	// The store went on another way, and then was damaged before the image.
+	db, err := inmem.Open(from, options(before, 0))
+	require.NoError(t, err)
+	l.db = db
+	l.begin(1)
+	l.put(1, 8, 20)
+	l.put(0, 1, 21)
+	l.close()
+	require.NoError(t, before.WriteFile(name, stray))
+	spoilVersion(t, before, 1)
+	report, err = salvage.Store(bg, config(before))
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Runs)
+	require.Zero(t, lossOf(report, 0).Kept)
 }
 
 // A store whose log does not begin with its first commit cannot do without its

@@ -49,10 +49,13 @@ type deletion struct {
 // decide decides for every run what can be made of it, and reports what cannot.
 func (inv *inventory) decide() []*runFound {
 	ids := slices.SortedFunc(maps.Keys(inv.runs), run.ID.Compare)
-	list := make([]*runFound, len(ids))
-	for i, id := range ids {
+	var list []*runFound
+	for _, id := range ids {
 		r := inv.runs[id]
-		list[i] = r
+		if len(r.commits)+len(r.images)+len(r.deleted)+len(r.ghosts) == 0 {
+			continue // all there was of it is of another past
+		}
+		list = append(list, r)
 		inv.order(r)
 		if !inv.decideDeleted(r) {
 			inv.decideLive(r)

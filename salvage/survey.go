@@ -277,6 +277,7 @@ func (inv *inventory) readSegments(ctx context.Context, segments []*segment) err
 			}
 		}
 	}
+	var ours []*segment
 	for _, s := range segments {
 		if inv.foreign(s.Path, s.HeaderFlaw, s.Store, named) {
 			continue
@@ -284,32 +285,58 @@ func (inv *inventory) readSegments(ctx context.Context, segments []*segment) err
 		if err := s.Frames(ctx, func(f wal.Frame) string { return inv.frame(s, f) }); err != nil {
 			return err
 		}
+		slices.SortFunc(s.frames, func(a, b frame) int { return cmp.Compare(a.sequence, b.sequence) })
+		inv.time = max(inv.time, s.Time)
 		s.number = int(s.Shard)
 		if s.HeaderFlaw != "" {
 			sibling, ok := of[filepath.Dir(s.Path)]
 			if s.number = max(s.dir, 0); ok {
 				s.number = sibling
 			}
-			s.number = inv.placed(s)
 		}
-		slices.SortFunc(s.frames, func(a, b frame) int { return cmp.Compare(a.sequence, b.sequence) })
-		inv.time = max(inv.time, s.Time)
+		ours = append(ours, s)
+	}
+	n := inv.shardsOf(ours)
+	for _, s := range ours {
+		if s.HeaderFlaw != "" && n > 0 {
+			s.number = s.placed(n)
+		}
 		sh := inv.shard(s.number)
 		sh.segments = append(sh.segments, s)
 	}
 	return nil
 }
 
-// placed returns the shard that the runs of a segment belong to, or the one it
-// has already where that cannot be told.
-func (inv *inventory) placed(s *segment) int {
-	if inv.manifest == nil {
-		return s.number
+// shardsOf returns how many shards the store has, by which runs are placed; 0 =
+// that cannot be told.
+func (inv *inventory) shardsOf(segments []*segment) int {
+	if inv.manifest != nil {
+		return len(inv.manifest.Shards)
 	}
+	n := 0
+	for _, number := range inv.dirs {
+		n = max(n, number+1)
+	}
+	for _, s := range segments {
+		if s.HeaderFlaw == "" && int(s.Shard) >= n {
+			return 0 // there are more than there are directories
+		}
+	}
+	for _, s := range segments {
+		if s.HeaderFlaw == "" && s.placed(n) != int(s.Shard) {
+			return 0
+		}
+	}
+	return n
+}
+
+// placed returns the shard of n that most commits of a segment belong to, or
+// the one it has already.
+func (s *segment) placed(n int) int {
 	votes := map[int]int{}
 	for i := range s.frames {
 		if r := s.frames[i].run; r != nil {
-			votes[shard.Place(r.id, len(inv.manifest.Shards))]++
+			votes[shard.Place(r.id, n)]++
 		}
 	}
 	best := s.number
