@@ -141,22 +141,28 @@ func (db *DB) close() error {
 	}
 	all.Wait()
 	err := errors.Join(errs...)
+	if err == nil && db.health.Err() == nil {
+		db.health.Guard("Close", func() { err = db.settle(last) })
+	}
 	if failed := db.health.Err(); failed != nil {
 		err = failed
 	}
-	if err == nil {
-		// From now on a log that ends earlier than this is known to be damaged.
-		err = db.store.Manifest.Update(func(m *checkpoint.Manifest) {
-			m.Time = max(m.Time, db.store.Clock.Now())
-			for i := range m.Shards {
-				m.Shards[i].Synced = last[i]
-			}
-		})
-		if vfs.IsNoSpace(err) {
-			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
-		}
-	}
 	return errors.Join(err, db.store.Lock.Close())
+}
+
+// settle says where the logs end: from now on one that ends earlier is known to
+// be damaged.
+func (db *DB) settle(last []uint64) error {
+	err := db.store.Manifest.Update(func(m *checkpoint.Manifest) {
+		m.Time = max(m.Time, db.store.Clock.Now())
+		for i := range m.Shards {
+			m.Shards[i].Synced = last[i]
+		}
+	})
+	if vfs.IsNoSpace(err) {
+		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 // check returns why the store takes no calls, if it does not.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"inmem/actor"
 	"inmem/op"
 )
 
@@ -23,6 +24,10 @@ func (h *Health) Poison(cause error) {
 		h.onPoison(cause)
 	}
 }
+
+// Guard runs fn, a part of the engine that is on a caller's goroutine. A panic
+// in it poisons the store instead of ending the process.
+func (h *Health) Guard(name string, fn func()) { h.Poison(actor.Guard(name, fn)) }
 
 // Err returns nil, or an error that wraps op.ErrPoisoned and the cause.
 func (h *Health) Err() error {

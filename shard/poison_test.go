@@ -148,8 +148,7 @@ func TestPanicPoisons(t *testing.T) {
 	// The clock still panics: Close must not ask it.
 	answered(t, "Close", func() {
 		_, err := r.end()
-		var p *actor.PanicError
-		assert.ErrorAs(t, err, &p, "nobody writes to a log whose owner may have been in the middle of it")
+		assert.NoError(t, err, "the log itself is sound")
 	})
 	clock.on.Store(false)
 	again := openRig(t, r.fs)

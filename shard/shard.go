@@ -84,7 +84,7 @@ func New(cfg Config) *Shard {
 	s.images = newImager(s)
 	s.publish()
 	s.images.start(s.name + " checkpoints")
-	s.owner = actor.Go(s.name, s.loop, func(p *actor.PanicError) { s.health.Poison(p) })
+	s.owner = actor.Go(s.name, s.loop, s.bury)
 	return s
 }
 
@@ -109,7 +109,7 @@ func (s *Shard) Close() (last uint64, err error) {
 	if s.health.Err() != nil {
 		s.cfg.Clock.Freeze() // it may be what failed, and the log's seal has a time
 	}
-	last, err = s.log.Close()
+	s.health.Guard(s.name, func() { last, err = s.log.Close() })
 	return last, err
 }
 
@@ -146,11 +146,28 @@ func (s *Shard) loop() {
 	}
 }
 
+// bury is the end of an owner that could not be held up: one whose goroutine
+// was ended by runtime.Goexit. It answers those that the owner had in hand, and
+// whoever comes until the mailbox is closed.
+func (s *Shard) bury(p *actor.PanicError) {
+	s.health.Poison(p)
+	err := s.health.Err()
+	if s.current != nil {
+		s.refuse(s.current[s.replied:], err)
+	}
+	for open := true; open; {
+		s.images.giveUp(err)
+		var batch []*command
+		batch, open = s.mailbox.Receive(s.batch, nil)
+		s.refuse(batch, err)
+	}
+}
+
 // guarded processes a batch. A panic in it is our bug: it poisons the store,
 // and those who wait get the reason instead of waiting for ever.
 func (s *Shard) guarded(batch []*command) {
 	s.replied, s.current = 0, batch
-	s.survive(actor.Guard(s.name, s.processCurrent))
+	s.health.Poison(actor.Guard(s.name, s.processCurrent))
 	if err := s.health.Err(); err != nil {
 		s.refuse(batch[s.replied:], err)
 		s.images.giveUp(err)
@@ -158,17 +175,8 @@ func (s *Shard) guarded(batch []*command) {
 	s.current = nil
 }
 
-// survive poisons the store after a panic, and lets nobody write to the log any
-// more: it may have been in the middle of anything, such as of a new segment.
-func (s *Shard) survive(panicked error) {
-	if panicked != nil {
-		s.log.Abandon(panicked)
-		s.health.Poison(panicked)
-	}
-}
-
 func (s *Shard) tick() {
-	s.survive(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
+	s.health.Poison(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
 }
 
 // process carries out the current batch. Where it returns early, the store is

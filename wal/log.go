@@ -350,9 +350,5 @@ func (l *Log) fail(err error) error {
 	return err
 }
 
-// Abandon ends the log because its owner does not know any more what it has
-// done: nothing is written from here on, not even by Close.
-func (l *Log) Abandon(cause error) { _ = l.fail(cause) }
-
 // Buffered returns the bytes appended and not handed to the operating system yet.
 func (l *Log) Buffered() int { return len(l.buf) }

@@ -184,8 +184,25 @@ func (l *Log) writeSeal() error {
 	return l.write()
 }
 
-// rotate ends the active segment and begins the next.
+// errCutShort ends a log that panicked while it began a segment.
+var errCutShort = errors.New("wal: beginning a segment was cut short")
+
+// rotate ends the active segment and begins the next. Where a panic cuts it
+// short, nobody knows whether the next one is there by now: then nothing may be
+// written behind the end of this one any more, not even by Close.
 func (l *Log) rotate() error {
+	returned := false
+	defer func() {
+		if !returned {
+			l.failed.CompareAndSwap(nil, &errCutShort) // the panic itself tells the others
+		}
+	}()
+	err := l.begin()
+	returned = true
+	return err
+}
+
+func (l *Log) begin() error {
 	if err := l.Flush(); err != nil {
 		return err
 	}
@@ -315,7 +332,12 @@ func (l *Log) Close() (last uint64, err error) {
 		return l.Synced(), l.err()
 	}
 	l.closed = true
-	err = l.finish()
+	defer func() { last, err = l.release(err) }() // also when finish panics
+	return 0, l.finish()
+}
+
+// release lets go of what the log holds.
+func (l *Log) release(err error) (last uint64, _ error) {
 	close(l.stop)
 	<-l.ended
 	l.timer.Stop()
