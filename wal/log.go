@@ -83,6 +83,7 @@ type Log struct {
 	timer    *time.Timer
 	timerSet bool
 	closed   bool
+	cutShort bool // a segment is being begun, or was and a panic ended it
 
 	// The background goroutine's.
 	stop  chan struct{} // closed by Close

@@ -53,6 +53,9 @@ func (l *Log) Flush() error {
 
 // write hands the buffer to the operating system, in one call.
 func (l *Log) write() error {
+	if l.cutShort {
+		return l.fail(errCutShort)
+	}
 	if err := l.err(); err != nil || len(l.buf) == 0 {
 		return err
 	}
@@ -191,21 +194,17 @@ var errCutShort = errors.New("wal: beginning a segment was cut short")
 // short, nobody knows whether the next one is there by now: then nothing may be
 // written behind the end of this one any more, not even by Close.
 func (l *Log) rotate() error {
-	returned := false
-	defer func() {
-		if !returned {
-			l.failed.CompareAndSwap(nil, &errCutShort) // the panic itself tells the others
-		}
-	}()
-	err := l.begin()
-	returned = true
-	return err
-}
-
-func (l *Log) begin() error {
 	if err := l.Flush(); err != nil {
 		return err
 	}
+	l.cutShort = true
+	err := l.beginSegment()
+	l.cutShort = false
+	return err
+}
+
+// beginSegment makes the next segment and goes over to it.
+func (l *Log) beginSegment() error {
 	f, seg, err := createSegment(l.fsys, l.dir, l.id, l.next, l.opts.Now())
 	if errors.Is(err, op.ErrDiskFull) {
 		return err
