@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"path/filepath"
 	"testing"
 
@@ -40,8 +41,11 @@ func TestCrash(t *testing.T) {
 	source := files(t, l.disk, from)
 	dice := rand.New(rand.NewPCG(7, 7))
 	var left []*vfs.Mem
+	var mu sync.Mutex // the log seals its segments in the background
 	disk := l.disk.Clone()
 	disk.SetFault(func(vfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		left = append(left, disk.Clone(), disk.Crash(dice), disk.Crash(dice), disk.CrashWith(dice, vfs.DropAll))
 		return nil
 	})
