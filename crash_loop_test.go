@@ -13,7 +13,6 @@ import (
 
 	"inmem"
 	"inmem/kv"
-	"inmem/recovery"
 	"inmem/run"
 	"inmem/vfs"
 )
@@ -145,8 +144,9 @@ func (l *ledger) survivors(t *testing.T, dir string, tried map[run.ID]note) (los
 		}
 	}
 	l.settle(t)
-	report, got := l.verify(t, dir, loopOptions(), promised)
-	require.NotEqual(t, recovery.Torn, report.Verdict, "a kill cuts no write short")
+	// The end may be torn: the kernel ends a write of several pages between two of
+	// them for a process that is killed. Nobody was told that it was done.
+	_, got := l.verify(t, dir, loopOptions(), promised)
 	for id, n := range got.kept {
 		e := l.runs[id]
 		lost += max(0, int(known[id])-n)
