@@ -27,11 +27,15 @@ type DB struct {
 	opts   Options
 	limits op.Limits
 
-	store  *recovery.Store
-	health *shard.Health
-	shards []*shard.Shard
-	ttl    *ttl.Actor // nil where the store is open for reading only, like store.Lock
-	events *announcer
+	store   *recovery.Store
+	health  *shard.Health
+	shards  []*shard.Shard
+	ttl     *ttl.Actor // nil where the store is open for reading only, like store.Lock
+	events  *announcer
+	txs     txTable
+	past    *pastCache
+	ended   chan struct{} // closed when the store is closed or has failed
+	endOnce sync.Once
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -60,8 +64,13 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		dir: dir, opts: opts,
 		limits: op.Limits{MaxKey: opts.MaxKeySize, MaxValue: opts.MaxValueSize, MaxCommit: opts.MaxCommitSize},
 		events: newAnnouncer(opts.Logger, opts.OnEvent),
+		ended:  make(chan struct{}), past: newPastCache(),
 	}
-	db.health = shard.NewHealth(func(cause error) { db.events.tell(Poisoned{cause}) })
+	db.txs.timeout = opts.TxTimeout
+	db.health = shard.NewHealth(func(cause error) {
+		db.events.tell(Poisoned{cause})
+		db.end()
+	})
 	if err := open(db); err != nil {
 		db.events.close()
 		return nil, fmt.Errorf("inmem: opening %s: %w", dir, err)
@@ -123,6 +132,8 @@ func (db *DB) place(id run.ID) *shard.Shard { return db.shards[shard.Place(id, l
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
 		db.closed.Store(true)
+		db.txs.close()
+		db.end()
 		if !db.readOnly() {
 			db.closeErr = db.close()
 		}
@@ -164,6 +175,9 @@ func (db *DB) settle(last []uint64) error {
 	}
 	return err
 }
+
+// end lets those go who wait for commits.
+func (db *DB) end() { db.endOnce.Do(func() { close(db.ended) }) }
 
 // check returns why the store takes no calls, if it does not.
 func (db *DB) check() error {
@@ -215,12 +229,13 @@ func (db *DB) each(fn func(*shard.Shard) error) error {
 type Metrics struct {
 	Shards    []ShardMetrics // in order of their numbers
 	Deadlines int            // keys that are waiting to expire
+	OpenTxs   []OpenTx       // transactions that have not ended, the oldest first
 	Recovery  *RecoveryReport
 }
 
 // Metrics returns the store's figures as of now.
 func (db *DB) Metrics() Metrics {
-	m := Metrics{Recovery: db.store.Report}
+	m := Metrics{OpenTxs: db.txs.open(), Recovery: db.store.Report}
 	if !db.readOnly() {
 		m.Deadlines = db.ttl.Pending()
 	}

@@ -34,6 +34,12 @@ var (
 	ErrPoisoned      = op.ErrPoisoned      // a write, sync or rename failed; wraps the cause; reopen
 	ErrDiskFull      = op.ErrDiskFull      // no space; nothing was changed, reads go on
 	ErrWrongVersion  = op.ErrWrongVersion  // see VersionError
+	ErrConflict      = op.ErrConflict      // see ConflictError
+	ErrTxDone        = op.ErrTxDone        // the transaction was committed or rolled back
+	ErrTxExpired     = op.ErrTxExpired     // it was open for longer than Options.TxTimeout
+	ErrInvalidCursor = op.ErrInvalidCursor // not a cursor of this store
+	ErrVersionGone   = op.ErrVersionGone   // see VersionGoneError
+	ErrReadOnly      = op.ErrReadOnly      // a write to what is only read: a store of OpenReadOnly, View, a past version
 	ErrKeyEmpty      = op.ErrKeyEmpty      // keys have at least one byte
 	ErrKeyTooLarge   = op.ErrKeyTooLarge   // see SizeError
 	ErrValueTooLarge = op.ErrValueTooLarge // see SizeError
@@ -46,7 +52,6 @@ var (
 	ErrShardCount    = op.ErrShardCount    // see ShardCountError
 	ErrNoStore       = op.ErrNoStore       // there is no store to read, check or copy
 	ErrNotEmpty      = op.ErrNotEmpty      // a copy goes into a directory of its own
-	ErrReadOnly      = op.ErrReadOnly      // a write to a store of OpenReadOnly
 
 	ErrRunNotFound  = run.ErrNotFound   // no such run, or it was deleted
 	ErrRunDeleted   = run.ErrDeleted    // the ID belonged to a deleted run; also ErrRunNotFound
@@ -63,6 +68,10 @@ type (
 	SizeError = op.SizeError
 	// VersionError says what version a key had instead of the expected one.
 	VersionError = op.VersionError
+	// ConflictError says which key of what a transaction read has changed.
+	ConflictError = op.ConflictError
+	// VersionGoneError says which versions of a run there are.
+	VersionGoneError = op.VersionGoneError
 	// CorruptError says where stored data is damaged.
 	CorruptError = op.CorruptError
 	// UnsupportedError says which file has a format this program does not know.
@@ -103,8 +112,11 @@ type Tag = op.Tag
 
 // The tags of the faces there are.
 const (
-	TagKV          = op.KV
-	TagRunMetadata = op.RunMetadata // the run's own record, under the empty key
+	TagKV           = op.KV
+	TagEvent        = op.Event
+	TagStateMachine = op.StateMachine
+	TagTrace        = op.Trace
+	TagRunMetadata  = op.RunMetadata // the run's own record, under the empty key
 )
 
 // OpKind says what an Op of a Commit did.

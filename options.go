@@ -37,6 +37,10 @@ type Options struct {
 	// and not less than a key and a value.
 	MaxCommitSize int
 
+	// TxTimeout is how long a transaction may be open before it is rolled back:
+	// it holds a version of its run in memory; 0 = 1 min, 1 ms to 24 h.
+	TxTimeout time.Duration
+
 	// SegmentSize is the size, in bytes, at which a shard begins a new file of
 	// its log; 0 = 64 MiB, at least 4 KiB, at most 1 GiB.
 	SegmentSize int64
@@ -76,6 +80,7 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&out.MaxKeySize, 64<<10)
 	setDefault(&out.MaxValueSize, 64<<20)
 	setDefault(&out.MaxCommitSize, max(128<<20, out.MaxKeySize+out.MaxValueSize+op.OpSize(0, 0)))
+	setDefault(&out.TxTimeout, time.Minute)
 	setDefault(&out.SegmentSize, 64<<20)
 	setDefault(&out.CheckpointBytes, 64<<20)
 	if out.Now == nil {
@@ -109,6 +114,7 @@ func (o *Options) validate() error {
 		{"MaxKeySize", int64(o.MaxKeySize), 1, maxKeyBound},
 		{"MaxValueSize", int64(o.MaxValueSize), 1, maxValueBound},
 		{"MaxCommitSize", int64(o.MaxCommitSize), int64(o.MaxKeySize + o.MaxValueSize + op.OpSize(0, 0)), maxCommitBound},
+		{"TxTimeout", int64(o.TxTimeout), int64(time.Millisecond), int64(24 * time.Hour)},
 		{"SegmentSize", o.SegmentSize, 4 << 10, 1 << 30},
 	} {
 		if bound.value < bound.min || bound.value > bound.max {

@@ -95,32 +95,32 @@ var errStop = errors.New("stop")
 // O(log). Each commit belongs to the caller. The loop ends after an error.
 func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
-		err := r.history(ctx, from, func(c *Commit) bool { return yield(c, nil) })
+		snap, err := r.snapshot()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		r.commits(ctx, snap, from)(yield)
+	}
+}
+
+// commits reads the commits up to a snapshot from the log.
+func (r *Run) commits(ctx context.Context, snap *shard.Snapshot, from uint64) iter.Seq2[*Commit, error] {
+	return func(yield func(*Commit, error) bool) {
+		log, err := r.shard.History(ctx)
+		if err == nil {
+			err = log.Stream(ctx, r.ID(), snap.FirstSeq, snap.LastSeq, func(f wal.Frame) error {
+				c, err := op.DecodeCommit(f.Payload)
+				if err == nil && c.Version >= from && !yield(&c, nil) {
+					err = errStop
+				}
+				return err
+			})
+		}
 		if err != nil && !errors.Is(err, errStop) {
 			yield(nil, err)
 		}
 	}
-}
-
-func (r *Run) history(ctx context.Context, from uint64, yield func(*Commit) bool) error {
-	snap, err := r.snapshot()
-	if err != nil {
-		return err
-	}
-	log, err := r.shard.History(ctx)
-	if err != nil {
-		return err
-	}
-	return log.Stream(ctx, r.ID(), snap.FirstSeq, snap.LastSeq, func(f wal.Frame) error {
-		c, err := op.DecodeCommit(f.Payload)
-		if err != nil {
-			return err
-		}
-		if c.Version >= from && !yield(&c) {
-			return errStop
-		}
-		return nil
-	})
 }
 
 // face is a run as the faces see it.
@@ -159,6 +159,14 @@ func (f *face) Commit(ctx context.Context, req *op.Request) (op.Result, error) {
 
 // Limits implements op.Run.
 func (f *face) Limits() op.Limits { return f.db.limits }
+
+// Now implements op.Run.
+func (f *face) Now() int64 { return f.db.store.Clock.Now() }
+
+// History implements op.Run.
+func (f *face) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
+	return (*Run)(f).History(ctx, from)
+}
 
 // view is a snapshot at a moment.
 type view struct {

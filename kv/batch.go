@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"fmt"
 
 	"inmem/op"
 )
@@ -49,7 +50,8 @@ func (b *Batch) Reset() {
 
 // Write carries the batch out in one commit, all or nothing, and returns the
 // run's version after it. A batch that changes nothing makes no commit. Beside
-// the errors of Put there is op.ErrBatchTooLarge.
+// the errors of Put there is op.ErrBatchTooLarge, or, with the option Chunked,
+// a *ChunkError where some of the batch was carried out and the rest was not.
 func (s Store) Write(ctx context.Context, b *Batch, opts ...WriteOption) (version uint64, err error) {
 	if b.err != nil {
 		return 0, b.err
@@ -61,17 +63,48 @@ func (s Store) Write(ctx context.Context, b *Batch, opts ...WriteOption) (versio
 	if o.ttl != 0 {
 		return 0, op.ErrInvalidOption // it belongs to each Put
 	}
-	limits, size := s.run.Limits(), 0
+	limits := s.run.Limits()
 	for i := range b.writes {
-		w := &b.writes[i]
-		if err := check(limits, w); err != nil {
+		if err := check(limits, &b.writes[i]); err != nil {
 			return 0, err
 		}
-		size += op.OpSize(len(w.Key), len(w.Value))
 	}
-	if size > limits.MaxCommit {
-		return 0, &op.SizeError{Err: op.ErrBatchTooLarge, Size: size, Max: limits.MaxCommit}
+	rest := b.writes
+	for {
+		n, size := chunk(rest, limits.MaxCommit)
+		if n < len(rest) && !o.chunked {
+			return 0, &op.SizeError{Err: op.ErrBatchTooLarge, Size: size, Max: limits.MaxCommit}
+		}
+		res, err := s.run.Commit(ctx, &op.Request{Writes: rest[:n], Durability: o.durability})
+		if done := len(b.writes) - len(rest); err != nil && done > 0 {
+			return version, &ChunkError{Done: done, Version: version, Err: err}
+		}
+		if rest, version = rest[n:], res.Version; err != nil || len(rest) == 0 {
+			return version, err
+		}
 	}
-	res, err := s.run.Commit(ctx, &op.Request{Writes: b.writes, Durability: o.durability})
-	return res.Version, err
 }
+
+// chunk returns how many of the writes fit one commit, and the size of all.
+func chunk(writes []op.Write, limit int) (n, size int) {
+	for i := range writes {
+		if size += op.OpSize(len(writes[i].Key), len(writes[i].Value)); size <= limit {
+			n = i + 1
+		}
+	}
+	return n, size
+}
+
+// ChunkError says how far a chunked batch got before it failed.
+type ChunkError struct {
+	Done    int    // operations carried out, the first ones of the batch
+	Version uint64 // of the run with them
+	Err     error
+}
+
+func (e *ChunkError) Error() string {
+	return fmt.Sprintf("kv: the first %d operations of the batch are in, the rest is not: %v", e.Done, e.Err)
+}
+
+// Unwrap returns what the batch failed with.
+func (e *ChunkError) Unwrap() error { return e.Err }

@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -34,6 +35,12 @@ type fake struct {
 }
 
 func (f *fake) Limits() op.Limits { return op.Limits{MaxKey: 10, MaxValue: 20, MaxCommit: 110} }
+
+func (f *fake) Now() int64 { return 1 }
+
+func (f *fake) History(context.Context, uint64) iter.Seq2[*op.Commit, error] {
+	return func(func(*op.Commit, error) bool) {}
+}
 
 func (f *fake) Get(tag op.Tag, key string) (op.Item, error) {
 	if f.err != nil {

@@ -11,6 +11,7 @@ type WriteOption struct {
 	ttl        time.Duration
 	hasTTL     bool
 	durability op.Durability
+	chunked    bool
 }
 
 // TTL lets the value expire this long after its commit, by the store's clock,
@@ -22,6 +23,10 @@ func TTL(d time.Duration) WriteOption { return WriteOption{ttl: d, hasTTL: true}
 // less than those that go to the log with it.
 func Durability(d op.Durability) WriteOption { return WriteOption{durability: d} }
 
+// Chunked lets Write carry out a batch that is larger than a commit may be, in
+// several commits. It has no effect elsewhere.
+func Chunked() WriteOption { return WriteOption{chunked: true} }
+
 func gather(opts []WriteOption) (o WriteOption, err error) {
 	for _, next := range opts {
 		if next.hasTTL {
@@ -30,6 +35,7 @@ func gather(opts []WriteOption) (o WriteOption, err error) {
 			}
 			o.ttl = next.ttl
 		}
+		o.chunked = o.chunked || next.chunked
 		if next.durability > op.Async {
 			return o, op.ErrInvalidOption
 		}

@@ -19,6 +19,12 @@ var (
 	ErrDiskFull = errors.New("inmem: disk full; nothing was changed: free space and try again")
 	// ErrWrongVersion: the error is a *VersionError.
 	ErrWrongVersion = errors.New("inmem: key is not at the expected version")
+	// ErrConflict: the error is a *ConflictError. The transaction did nothing.
+	ErrConflict = errors.New("inmem: what the transaction read was changed; try it again")
+	// ErrTxDone: the transaction was committed or rolled back.
+	ErrTxDone = errors.New("inmem: transaction has ended")
+	// ErrTxExpired: the transaction was open for too long, and was rolled back.
+	ErrTxExpired = errors.New("inmem: transaction was open for too long and was rolled back")
 	// ErrKeyEmpty: a key has at least one byte.
 	ErrKeyEmpty = errors.New("inmem: key is empty")
 	// ErrKeyTooLarge, ErrValueTooLarge, ErrBatchTooLarge: the error is a *SizeError.
@@ -38,13 +44,46 @@ var (
 	ErrNotDirectory = errors.New("inmem: not a directory")
 	// ErrShardCount: the error is a *ShardCountError.
 	ErrShardCount = errors.New("inmem: the store has another number of shards")
+	// ErrInvalidCursor: a cursor that cannot be read, or is of another store.
+	ErrInvalidCursor = errors.New("inmem: not a cursor of this store")
+	// ErrVersionGone: the error is a *VersionGoneError.
+	ErrVersionGone = errors.New("inmem: no such version of the run")
 	// ErrNoStore: there is no store to read in the directory.
 	ErrNoStore = errors.New("inmem: no store in this directory")
 	// ErrNotEmpty: a copy goes into a directory of its own.
 	ErrNotEmpty = errors.New("inmem: the directory is not empty; give one that is, or a new one")
-	// ErrReadOnly: the store was opened for reading only.
-	ErrReadOnly = errors.New("inmem: store is open for reading only")
+	// ErrReadOnly: a write to a store, a transaction or a version of a run that
+	// is for reading only.
+	ErrReadOnly = errors.New("inmem: open for reading only")
 )
+
+// ConflictError says which key of what a transaction read has changed since.
+type ConflictError struct {
+	Tag  Tag
+	Key  string
+	Seen uint64 // the version the transaction saw; 0 = there was no such key
+	Now  uint64 // the version it has; 0 = it is gone
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%v: %v key %.100q was at version %d and is at %d", ErrConflict, e.Tag, e.Key, e.Seen, e.Now)
+}
+
+// Is makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// VersionGoneError says which versions of a run there are.
+type VersionGoneError struct {
+	Version     uint64 // the one that was asked for
+	First, Last uint64 // those that can be had
+}
+
+func (e *VersionGoneError) Error() string {
+	return fmt.Sprintf("%v: %d was asked for, there are %d … %d", ErrVersionGone, e.Version, e.First, e.Last)
+}
+
+// Is makes errors.Is(err, ErrVersionGone) true.
+func (e *VersionGoneError) Is(target error) bool { return target == ErrVersionGone }
 
 // ShardCountError says how many shards a store was created with: the number is
 // fixed then. Open it with that number, or with 0, which means whatever it has.

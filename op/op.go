@@ -12,6 +12,7 @@ package op
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -22,14 +23,17 @@ type Tag uint8
 // The tags. 0 is invalid everywhere.
 const (
 	KV           Tag = 1 // key-value pairs
-	Event        Tag = 2 // reserved: no face writes it yet
-	StateMachine Tag = 3 // reserved
-	Trace        Tag = 4 // reserved
+	Event        Tag = 2 // streams of events
+	StateMachine Tag = 3 // state cells
+	Trace        Tag = 4 // spans of an agent's work
 	RunMetadata  Tag = 5 // the run's record, under the empty key
-	Vector       Tag = 6 // reserved
+	Vector       Tag = 6 // reserved: no face writes it yet
 )
 
 var tagNames = [...]string{KV: "kv", Event: "event", StateMachine: "state", Trace: "trace", RunMetadata: "meta", Vector: "vector"}
+
+// Tags returns all tags, in order.
+func Tags() []Tag { return []Tag{KV, Event, StateMachine, Trace, RunMetadata, Vector} }
 
 // Valid reports whether t is one of the tags above.
 func (t Tag) Valid() bool { return t >= KV && t <= Vector }
@@ -103,6 +107,14 @@ func (d Durability) String() string {
 	return fmt.Sprintf("durability(%d)", uint8(d))
 }
 
+// Stronger returns the mode that promises more.
+func Stronger(a, b Durability) Durability {
+	if a == Default || (b != Default && b < a) {
+		return b
+	}
+	return a
+}
+
 // Item is a value as stored.
 type Item struct {
 	Value    []byte // never changed after it was stored
@@ -112,6 +124,19 @@ type Item struct {
 
 // Expired reports whether the item is past its deadline at now (Unix ms).
 func (i Item) Expired(now int64) bool { return i.Deadline != 0 && now >= i.Deadline }
+
+// Deadline returns the deadline of a value that lives for so long from now on,
+// Unix milliseconds: rounded up, and never beyond the end of time.
+func Deadline(now int64, ttl time.Duration) int64 {
+	ms := int64((ttl + time.Millisecond - 1) / time.Millisecond)
+	if ttl > math.MaxInt64-time.Millisecond {
+		ms = int64(ttl / time.Millisecond)
+	}
+	if now > math.MaxInt64-ms {
+		return math.MaxInt64
+	}
+	return now + ms
+}
 
 // Op is one change of one key, as logged: an effect, not a wish.
 type Op struct {
@@ -154,8 +179,35 @@ func (e Expect) Get() (version uint64, ok bool) { return e.version, e.set }
 // Request is what a face asks of a run: writes that happen together or not at all.
 type Request struct {
 	Writes     []Write    // in order: later ones of a key win
+	Basis      *Basis     // what was read to decide on them; nil = nothing
 	Durability Durability // of this commit; Default = the store's
 }
+
+// Basis is what a transaction has read. Its request is carried out only if
+// reading it again would give the same, and is a *ConflictError otherwise. It
+// must not be changed once a request has it, not even when the call gave up.
+type Basis struct {
+	View   View // as of which it was read
+	Keys   []Key
+	Ranges []KeyRange
+}
+
+// Key names a key of a run.
+type Key struct {
+	Tag Tag
+	Key string
+}
+
+// KeyRange is the keys of a tag with From <= key < To; an empty To has no
+// upper bound.
+type KeyRange struct {
+	Tag      Tag
+	From, To string
+}
+
+// Uncommitted is the version of what a transaction has written and not
+// committed, as it sees it itself.
+const Uncommitted = ^uint64(0)
 
 // Result is the answer to a Request.
 type Result struct {

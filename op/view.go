@@ -1,6 +1,9 @@
 package op
 
-import "context"
+import (
+	"context"
+	"iter"
+)
 
 // Range selects keys of one tag: From <= key < To, in byte order. An empty To
 // has no upper bound. Reverse walks from the end. Limit 0 means no limit.
@@ -48,4 +51,9 @@ type Run interface {
 	Commit(ctx context.Context, req *Request) (Result, error)
 	// Limits returns the sizes the store accepts.
 	Limits() Limits
+	// Now returns the store's clock, Unix milliseconds. It never runs backwards.
+	Now() int64
+	// History returns the run's commits with from <= version, in order, as far
+	// as what is read here goes. The loop ends after an error.
+	History(ctx context.Context, from uint64) iter.Seq2[*Commit, error]
 }

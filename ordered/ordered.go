@@ -111,6 +111,11 @@ func (m *Map) Delete(key string) (previous op.Item, existed bool) {
 // Get returns the item under a key.
 func (m *Map) Get(key string) (op.Item, bool) { return m.get(key) }
 
+// Ascend is View.Ascend of the map as it is. fn must not change the map.
+func (m *Map) Ascend(from string, fn func(key string, it op.Item) bool) {
+	(&View{m.tree}).Ascend(from, fn)
+}
+
 // Len returns the number of keys.
 func (m *Map) Len() int { return m.count }
 

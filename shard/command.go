@@ -77,7 +77,7 @@ func (s *Shard) release(c *command) {
 // take copies the request into the command, so that the caller's slices are
 // the caller's again, whatever becomes of the call.
 func (c *command) take(req *op.Request) {
-	c.mode = req.Durability
+	c.mode, c.req.Basis = req.Durability, req.Basis
 	c.writes = append(c.writes, req.Writes...)
 	size := 0
 	for i := range c.writes {

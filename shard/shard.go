@@ -62,6 +62,7 @@ type Shard struct {
 	handles sync.Map // run.ID → *Handle
 	index   atomic.Pointer[run.Index]
 	metrics counters
+	feed    feed
 
 	// The owner's.
 	state          *State
@@ -81,6 +82,7 @@ func New(cfg Config) *Shard {
 	}
 	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
 	s.index.Store(&run.Index{})
+	s.feed.from, s.feed.last = unknown, s.log.Next()-1
 	s.images = newImager(s)
 	s.publish()
 	s.images.start(s.name + " checkpoints")
@@ -93,6 +95,7 @@ func New(cfg Config) *Shard {
 func NewReadOnly(cfg Config) *Shard {
 	s := &Shard{cfg: cfg, state: cfg.State}
 	s.index.Store(&run.Index{})
+	s.feed.from, s.feed.last = unknown, cfg.History.Last()
 	s.publish()
 	return s
 }
@@ -197,7 +200,8 @@ func (s *Shard) process() {
 			commits++
 		}
 		if c.logged || c.kind == flush {
-			mode = stronger(mode, s.mode(c.mode))
+			// One batch is one write, so all its commits get the strongest of their modes.
+			mode = op.Stronger(mode, s.mode(c.mode))
 		}
 		flushed = flushed || c.kind == flush
 	}
@@ -229,15 +233,6 @@ func (s *Shard) mode(m op.Durability) op.Durability {
 		return s.cfg.Durability
 	}
 	return m
-}
-
-// stronger returns the mode that promises more. One batch is one write, so all
-// its commits get the strongest of their modes.
-func stronger(a, b op.Durability) op.Durability {
-	if a == op.Default || (b != op.Default && b < a) {
-		return b
-	}
-	return a
 }
 
 // step carries out one command, up to its frame in the log's buffer. It
@@ -287,10 +282,13 @@ func (s *Shard) append(commit *op.Commit, c *command) error {
 		}
 		return err
 	}
-	seq := s.log.End(op.AppendCommit(s.log.Begin(), commit))
+	start := s.log.Begin()
+	frame := op.AppendCommit(start, commit)
+	seq := s.log.End(frame)
 	if err := s.state.Apply(commit, seq); err != nil {
 		return err
 	}
+	s.feed.keep(Logged{Sequence: seq, Run: commit.Run, Payload: frame[len(start):]})
 	c.logged = true
 	if c.kind == expire {
 		s.metrics.expired.Add(uint64(len(commit.Ops)))
@@ -304,22 +302,19 @@ func (s *Shard) append(commit *op.Commit, c *command) error {
 // publish shows readers what the batch changed.
 func (s *Shard) publish() {
 	st := s.state
-	for i, r := range st.changed {
+	for _, r := range st.changed {
 		r.changed = false
-		switch {
-		case r.dropped:
+		if r.dropped {
 			r.handle.snapshot.Store(nil)
 			s.handles.Delete(r.handle.ID)
-		default:
-			fresh := r.handle.snapshot.Load() == nil
-			r.handle.snapshot.Store(r.snapshot())
-			if fresh {
-				s.handles.Store(r.handle.ID, r.handle)
-			}
+			continue
 		}
-		st.changed[i] = nil
+		fresh := r.handle.snapshot.Load() == nil
+		r.handle.snapshot.Store(r.snapshot())
+		if fresh {
+			s.handles.Store(r.handle.ID, r.handle)
+		}
 	}
-	st.changed = st.changed[:0]
 	if st.indexChanged {
 		s.index.Store(st.index.Snapshot())
 		st.indexChanged = false
@@ -338,6 +333,31 @@ func (s *Shard) publish() {
 	}
 	st.dropped = st.dropped[:0]
 	s.metrics.state(st)
+	s.tellWatchers()
+}
+
+// tellWatchers wakes those who watch what the batch changed. Whoever wakes up
+// finds all of it, in the snapshots and in the feed.
+func (s *Shard) tellWatchers() {
+	changed := s.state.changed
+	if len(changed) == 0 {
+		return
+	}
+	s.feed.publish(s.last())
+	for i, r := range changed {
+		r.handle.bells.ring()
+		changed[i] = nil
+	}
+	s.state.changed = changed[:0]
+	s.feed.all.ring()
+}
+
+// last returns the sequence of the newest commit that was applied.
+func (s *Shard) last() uint64 {
+	if s.readOnly() {
+		return s.cfg.History.Last()
+	}
+	return s.log.Next() - 1
 }
 
 // reply answers a batch, in order.

@@ -87,7 +87,7 @@ func TestStrongestModeOfABatch(t *testing.T) {
 		{op.Default, op.Default, op.Default}, {op.Default, op.Async, op.Async}, {op.Async, op.Default, op.Async},
 		{op.Async, op.Batched, op.Batched}, {op.Batched, op.Strict, op.Strict}, {op.Strict, op.Async, op.Strict},
 	} {
-		assert.Equal(t, c.want, stronger(c.a, c.b), "%v, %v", c.a, c.b)
+		assert.Equal(t, c.want, op.Stronger(c.a, c.b), "%v, %v", c.a, c.b)
 	}
 }
 

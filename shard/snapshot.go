@@ -15,6 +15,7 @@ import (
 type Handle struct {
 	ID       run.ID
 	snapshot atomic.Pointer[Snapshot]
+	bells    bells // of those who watch the run
 }
 
 // Load returns the newest published snapshot, or nil once the run is deleted.
@@ -29,6 +30,7 @@ type Snapshot struct {
 	FirstSeq  uint64    // where the run's history begins in the log …
 	LastSeq   uint64    // … and where this version was logged
 	Deadlines int       // keys that have one
+	Counts    Counts    // keys, those past their deadline included
 	keys      ordered.View
 }
 
@@ -48,14 +50,18 @@ func (s *Snapshot) All() iter.Seq2[string, op.Item] {
 	return func(yield func(string, op.Item) bool) { s.keys.Ascend("", yield) }
 }
 
+// bounds returns where the keys of a range lie in a run's map.
+func bounds(tag op.Tag, from, to string) (first, below string) {
+	if to == "" {
+		return op.MapKey(tag, from), op.MapKey(tag+1, "")
+	}
+	return op.MapKey(tag, from), op.MapKey(tag, to)
+}
+
 // Scan calls fn for the live items of a tag in the range, judging deadlines by
 // now, until it returns false.
 func (s *Snapshot) Scan(tag op.Tag, r op.Range, now int64, fn func(key string, it op.Item) bool) {
-	from := op.MapKey(tag, r.From)
-	below := op.MapKey(tag+1, "")
-	if r.To != "" {
-		below = op.MapKey(tag, r.To)
-	}
+	from, below := bounds(tag, r.From, r.To)
 	left := r.Limit
 	visit := func(key string, it op.Item) bool {
 		if key < from || key >= below {

@@ -3,8 +3,6 @@ package shard
 import (
 	"errors"
 	"fmt"
-	"math"
-	"time"
 	"unsafe"
 
 	"inmem/checkpoint"
@@ -46,10 +44,14 @@ type liveRun struct {
 	firstSeq  uint64
 	lastSeq   uint64
 	deadlines int
+	counts    Counts
 	changed   bool // in State.changed
 	dirty     bool // in State.dirty
 	dropped   bool
 }
+
+// Counts is how many keys a run has, by tag.
+type Counts [op.Vector + 1]int32
 
 // NewState returns the state of a shard without runs.
 func NewState() *State {
@@ -173,6 +175,9 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	if r.info.Status != run.Active {
 		return nil, op.Result{}, &run.StatusError{ID: id, Status: r.info.Status}
 	}
+	if err := r.unchanged(req.Basis, now); err != nil {
+		return nil, op.Result{}, err
+	}
 	res := op.Result{Version: r.version}
 	puts := false
 	for i := range req.Writes {
@@ -199,7 +204,7 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 		}
 		o := op.Op{Kind: w.Kind, Tag: w.Tag, Key: w.Key, Value: w.Value}
 		if w.TTL > 0 {
-			o.Deadline = deadline(now, w.TTL)
+			o.Deadline = op.Deadline(now, w.TTL)
 		}
 		c.Ops = append(c.Ops, o)
 	}
@@ -216,18 +221,6 @@ func versionOf(it op.Item, exists bool) uint64 {
 		return 0
 	}
 	return it.Version
-}
-
-// deadline is at least a millisecond from now, and never overflows.
-func deadline(now int64, in time.Duration) int64 {
-	ms := int64((in + time.Millisecond - 1) / time.Millisecond)
-	if in > math.MaxInt64-time.Millisecond {
-		ms = int64(in / time.Millisecond)
-	}
-	if now > math.MaxInt64-ms {
-		return math.MaxInt64
-	}
-	return now + ms
 }
 
 // mapKey returns the key in the run's map, valid until the next call.
@@ -293,9 +286,11 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 	}
 	if existed {
 		s.keys--
+		r.counts[o.Tag]--
 	}
 	if o.Kind == op.Put {
 		s.keys++
+		r.counts[o.Tag]++
 	}
 	if had, has := existed && previous.Deadline != 0, o.Deadline != 0; had || has {
 		s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Key: string([]byte(key)), Version: r.version, Deadline: o.Deadline})
@@ -351,6 +346,7 @@ func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item),
 	return func(mapKey []byte, it op.Item) {
 		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
 		r.keys.Set(key, it)
+		r.counts[key[0]]++
 		s.keys++
 		if it.Deadline != 0 {
 			r.deadlines++
@@ -366,11 +362,19 @@ func (s *State) Forget(deleted []run.ID) {
 	}
 }
 
+// Snapshot returns a run as it is now, or nil.
+func (s *State) Snapshot(id run.ID) *Snapshot {
+	if r := s.runs[id]; r != nil {
+		return r.snapshot()
+	}
+	return nil
+}
+
 // snapshot returns the run as it is now, for publishing.
 func (r *liveRun) snapshot() *Snapshot {
 	return &Snapshot{
 		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
-		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, keys: r.keys.Snapshot(),
+		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, Counts: r.counts, keys: r.keys.Snapshot(),
 	}
 }
 

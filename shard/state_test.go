@@ -186,7 +186,7 @@ func TestDeadlineNeverOverflows(t *testing.T) {
 		{math.MaxInt64 - 1, time.Hour, math.MaxInt64},
 		{math.MaxInt64, 1, math.MaxInt64},
 	} {
-		assert.Equal(t, c.want, deadline(c.now, c.in), "%d + %v", c.now, c.in)
+		assert.Equal(t, c.want, op.Deadline(c.now, c.in), "%d + %v", c.now, c.in)
 	}
 }
 

@@ -38,17 +38,70 @@ func (sc *Scanned) History(fsys vfs.FS) *History {
 	return &History{fsys: fsys, segments: sc.segments, last: sc.Last}
 }
 
+// Last returns the sequence of the newest frame in it.
+func (h *History) Last() uint64 { return h.last }
+
+// Records hands all records with from <= sequence <= to to fn, in order. fn
+// must not keep the payload.
+func (h *History) Records(ctx context.Context, from, to uint64, fn func(Frame) error) error {
+	for i := range h.segments {
+		seg, last := &h.segments[i], min(h.lastOf(i), to)
+		if last < from || seg.first > to {
+			continue
+		}
+		if err := h.records(ctx, seg, from, last, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// records reads a segment from its beginning, because nothing says where in it
+// a sequence is.
+func (h *History) records(ctx context.Context, seg *segment, from, last uint64, fn func(Frame) error) (err error) {
+	f, err := h.fsys.OpenFile(seg.path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	s := &scanner{bounds: Bounds{After: from - 1}, out: &Scanned{Last: seg.first - 1}}
+	var stopped error // the scanner would take it for damage
+	s.fn = func(f Frame) error {
+		if stopped = ctx.Err(); stopped == nil {
+			stopped = fn(f)
+		}
+		return stopped
+	}
+	read := &segment{path: seg.path, salt: seg.salt} // seg is shared: frames adds to the entries
+	off, reason, err := s.frames(&window{f: f, size: size}, read, segmentHeader, last)
+	if stopped != nil {
+		return stopped
+	}
+	if err == nil && s.out.Last < last {
+		err = &op.CorruptError{File: seg.path, Offset: off, Reason: reason}
+	}
+	return err
+}
+
+// lastOf returns the sequence of the last frame of a segment.
+func (h *History) lastOf(i int) uint64 {
+	if i+1 < len(h.segments) {
+		return h.segments[i+1].first - 1
+	}
+	return h.last
+}
+
 // Stream hands the records of one stream with from <= sequence <= to to fn, in
 // order, and reads nothing else: sealed segments are asked by their index. fn
 // must not keep the payload.
 func (h *History) Stream(ctx context.Context, stream [16]byte, from, to uint64, fn func(Frame) error) error {
 	for i := range h.segments {
 		seg := &h.segments[i]
-		last := h.last
-		if i+1 < len(h.segments) {
-			last = h.segments[i+1].first - 1
-		}
-		if last < from || seg.first > to {
+		if h.lastOf(i) < from || seg.first > to {
 			continue
 		}
 		if err := h.segment(ctx, seg, stream, from, to, fn); err != nil {

@@ -1,0 +1,248 @@
+package inmem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"inmem/kv"
+	"inmem/op"
+	"inmem/run"
+	"inmem/shard"
+	"inmem/wal"
+)
+
+// Past is a run as it was: at one version, for reading. It never changes, and
+// stays whatever becomes of the run. Writes through its faces are ErrReadOnly.
+type Past struct {
+	run  *Run
+	snap *shard.Snapshot
+	now  int64 // by which deadlines are judged
+}
+
+// At returns the run as of one of its versions. Deadlines are judged by the
+// time of that version's commit: what was live then is shown. The version is
+// rebuilt from the log in O(run), unless it is the newest or was asked for not
+// long ago; later versions are built on earlier ones.
+//
+// Errors: *VersionGoneError where the run never had the version or its commits
+// are not kept; those of History.
+func (r *Run) At(ctx context.Context, version uint64) (*Past, error) {
+	snap, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	if snap.Version != version {
+		if snap, err = r.db.past.at(ctx, r, snap, version); err != nil {
+			return nil, err
+		}
+	}
+	return &Past{run: r, snap: snap, now: snap.Time}, nil
+}
+
+// AsOf returns the run as it was at a moment: the newest version that was
+// committed by then, with deadlines judged by that moment. A moment before the
+// first kept version is a *VersionGoneError; otherwise it is as At.
+func (r *Run) AsOf(ctx context.Context, at time.Time) (*Past, error) {
+	snap, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	now := at.UnixMilli()
+	if snap.Time > now {
+		version := uint64(0)
+		for c, err := range r.commits(ctx, snap, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if c.Time > now {
+				if version == 0 {
+					return nil, &VersionGoneError{First: c.Version, Last: snap.Version}
+				}
+				break
+			}
+			version = c.Version
+		}
+		if snap, err = r.db.past.at(ctx, r, snap, version); err != nil {
+			return nil, err
+		}
+	}
+	return &Past{run: r, snap: snap, now: now}, nil
+}
+
+// ID returns the run's ID.
+func (p *Past) ID() run.ID { return p.snap.ID }
+
+// Version returns the version that is shown.
+func (p *Past) Version() uint64 { return p.snap.Version }
+
+// Time returns when the version was committed, to the millisecond, in UTC.
+func (p *Past) Time() time.Time { return time.UnixMilli(p.snap.Time).UTC() }
+
+// Info returns the run's metadata as of the version; it belongs to the caller.
+func (p *Past) Info() (*run.Info, error) {
+	info := p.snap.Info.Clone()
+	info.LastVersion = p.snap.Version
+	return info, p.run.db.check()
+}
+
+// Digest returns the fingerprint of the run's state at the version, in O(run).
+func (p *Past) Digest() Digest { return p.snap.Digest() }
+
+// KV returns the key-value face of the past.
+func (p *Past) KV() kv.Store { return kv.New((*pastFace)(p)) }
+
+// pastFace is the past of a run as the faces see it.
+type pastFace Past
+
+func (f *pastFace) Get(tag op.Tag, key string) (op.Item, error) {
+	if err := f.run.db.check(); err != nil {
+		return op.Item{}, err
+	}
+	it, ok := f.snap.Get(tag, key)
+	if !ok || it.Expired(f.now) {
+		return op.Item{}, op.ErrNotFound
+	}
+	return it, nil
+}
+
+func (f *pastFace) View() (op.View, error) {
+	return &view{snap: f.snap, now: f.now}, f.run.db.check()
+}
+
+func (f *pastFace) Commit(context.Context, *op.Request) (op.Result, error) {
+	return op.Result{}, ErrReadOnly
+}
+
+func (f *pastFace) Limits() op.Limits { return f.run.db.limits }
+
+func (f *pastFace) Now() int64 { return f.now }
+
+func (f *pastFace) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
+	return f.run.commits(ctx, f.snap, from)
+}
+
+// The bounds of what is kept of the past: versions that were asked for, and
+// runs whose rebuilding can go on where it ended.
+const (
+	keptVersions = 64
+	keptReplays  = 8
+)
+
+// pastCache rebuilds old versions and keeps some of them.
+type pastCache struct {
+	mu       sync.Mutex // of replays
+	versions *lru.Cache[pastKey, *shard.Snapshot]
+	replays  *lru.Cache[run.ID, *replay]
+}
+
+type pastKey struct {
+	id      run.ID
+	version uint64
+}
+
+func newPastCache() *pastCache {
+	// The only error is of a size that is not positive.
+	versions, err := lru.New[pastKey, *shard.Snapshot](keptVersions)
+	replays, err2 := lru.New[run.ID, *replay](keptReplays)
+	if err := errors.Join(err, err2); err != nil {
+		panic(err)
+	}
+	return &pastCache{versions: versions, replays: replays}
+}
+
+// replay is a run on its way from its first commit to its newest.
+type replay struct {
+	mu      sync.Mutex
+	state   *shard.State
+	version uint64 // where it is
+	seq     uint64 // of that version's frame
+}
+
+// at returns a version of a run that is now at snap.
+func (p *pastCache) at(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) (*shard.Snapshot, error) {
+	if version == 0 || version > snap.Version {
+		return nil, &VersionGoneError{Version: version, First: 1, Last: snap.Version}
+	}
+	key := pastKey{r.ID(), version}
+	if old, ok := p.versions.Get(key); ok {
+		return old, nil
+	}
+	rp := p.replay(r.ID(), version)
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	if rp.version > version { // somebody else took it further meanwhile
+		rp = &replay{state: shard.NewState()}
+	}
+	if err := rp.forward(ctx, r, snap, version); err != nil {
+		p.forget(r.ID(), rp)
+		return nil, err
+	}
+	old := rp.state.Snapshot(r.ID())
+	p.versions.Add(key, old)
+	return old, nil
+}
+
+// replay returns the run's replay if it has not passed the version, or a new one.
+func (p *pastCache) replay(id run.ID, version uint64) *replay {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rp, ok := p.replays.Get(id); ok && rp.mu.TryLock() {
+		usable := rp.version <= version
+		rp.mu.Unlock()
+		if usable {
+			return rp
+		}
+	}
+	rp := &replay{state: shard.NewState()}
+	p.replays.Add(id, rp)
+	return rp
+}
+
+// forget drops a replay that did not get where it was to go.
+func (p *pastCache) forget(id run.ID, rp *replay) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kept, ok := p.replays.Peek(id); ok && kept == rp {
+		p.replays.Remove(id)
+	}
+}
+
+// forward replays the log up to a version; mu is held.
+func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) error {
+	if rp.version == version {
+		return nil
+	}
+	log, err := r.shard.History(ctx)
+	if err != nil {
+		return err
+	}
+	var c op.Commit
+	err = log.Stream(ctx, r.ID(), max(snap.FirstSeq, rp.seq+1), snap.LastSeq, func(f wal.Frame) error {
+		if err := c.Decode(f.Payload); err != nil {
+			return err
+		}
+		if rp.version == 0 && c.Version != 1 {
+			return &VersionGoneError{Version: version, First: c.Version, Last: snap.Version}
+		}
+		if err := rp.state.Replay(&c, f.Sequence); err != nil {
+			return fmt.Errorf("run %v does not follow from its history: %w", r.ID(), err)
+		}
+		if rp.version, rp.seq = c.Version, f.Sequence; c.Version == version {
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	if err == nil && rp.version != version {
+		err = &VersionGoneError{Version: version, First: 1, Last: rp.version}
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+package inmem
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tidwall/btree"
+
+	"inmem/op"
+)
+
+// readSet is what a transaction has read and not written itself before.
+type readSet struct {
+	keys   []op.Key
+	known  map[op.Key]struct{} // the keys, once there are many
+	ranges []op.KeyRange
+}
+
+// fewKeys is how many keys are looked through one by one.
+const fewKeys = 16
+
+func (s *readSet) key(tag op.Tag, key string) {
+	k := op.Key{Tag: tag, Key: key}
+	if s.known == nil {
+		if slices.Contains(s.keys, k) {
+			return
+		}
+		if len(s.keys) == fewKeys {
+			s.known = make(map[op.Key]struct{}, 2*fewKeys)
+			for _, old := range s.keys {
+				s.known[old] = struct{}{}
+			}
+		}
+	}
+	if s.known != nil {
+		if _, ok := s.known[k]; ok {
+			return
+		}
+		s.known[k] = struct{}{}
+	}
+	s.keys = append(s.keys, k)
+}
+
+// basis returns what was read, as a request carries it.
+func (s *readSet) basis(v op.View) *op.Basis {
+	if len(s.keys) == 0 && len(s.ranges) == 0 {
+		return nil
+	}
+	return &op.Basis{View: v, Keys: s.keys, Ranges: s.ranges}
+}
+
+// txView is what a transaction saw when View was called: the run's snapshot
+// under its writes so far. What is read through it the transaction has read.
+type txView struct {
+	tx     *Tx
+	base   view
+	writes *btree.Map[string, op.Write] // nil = none
+}
+
+func (v *txView) Version() uint64 { return v.base.Version() }
+
+func (v *txView) Get(tag op.Tag, key string) (op.Item, bool) {
+	if v.writes != nil {
+		if w, ok := v.writes.Get(op.MapKey(tag, key)); ok {
+			return pending(&w, v.base.now)
+		}
+	}
+	v.read(func(s *readSet) { s.key(tag, key) })
+	return v.base.Get(tag, key)
+}
+
+// read records what was read, unless the transaction has ended.
+func (v *txView) read(record func(*readSet)) {
+	v.tx.mu.Lock()
+	defer v.tx.mu.Unlock()
+	if v.tx.err == nil {
+		record(&v.tx.reads)
+	}
+}
+
+// Scan merges the snapshot with the writes. What was read is the range up to
+// the last item that fn saw: beyond it others may write without a conflict.
+func (v *txView) Scan(tag op.Tag, r op.Range, fn func(key string, it op.Item) bool) {
+	m := merge{fn: fn, now: v.base.now, left: r.Limit, reverse: r.Reverse, own: v.own(tag, r)}
+	snapshot := r
+	snapshot.Limit = 0
+	v.base.Scan(tag, snapshot, func(key string, it op.Item) bool {
+		return m.before(key) && (m.replaced(key) || m.give(key, it))
+	})
+	if !m.stopped {
+		m.rest()
+	}
+	seen := op.KeyRange{Tag: tag, From: r.From, To: r.To}
+	switch {
+	case m.stopped && r.Reverse:
+		seen.From = strings.Clone(m.last)
+	case m.stopped:
+		seen.To = m.last + "\x00"
+	}
+	v.read(func(s *readSet) { s.ranges = append(s.ranges, seen) })
+}
+
+// own returns the transaction's writes in a range, in the order of the scan.
+func (v *txView) own(tag op.Tag, r op.Range) []op.Write {
+	if v.writes == nil {
+		return nil
+	}
+	var list []op.Write
+	v.writes.Ascend(op.MapKey(tag, r.From), func(_ string, w op.Write) bool {
+		if w.Tag != tag || r.To != "" && w.Key >= r.To {
+			return false
+		}
+		list = append(list, w)
+		return true
+	})
+	if r.Reverse {
+		slices.Reverse(list)
+	}
+	return list
+}
+
+// merge hands the items of a snapshot and a transaction's own writes to fn, in
+// order.
+type merge struct {
+	fn      func(key string, it op.Item) bool
+	now     int64
+	left    int // of the limit; counting below 0 = no limit
+	reverse bool
+	own     []op.Write // not handed out yet
+	stopped bool
+	last    string // handed out last
+}
+
+// give hands one item to fn and reports whether to go on.
+func (m *merge) give(key string, it op.Item) bool {
+	m.last = key
+	m.left--
+	m.stopped = !m.fn(key, it) || m.left == 0
+	return !m.stopped
+}
+
+// before hands out the own writes that come before key.
+func (m *merge) before(key string) bool {
+	for len(m.own) > 0 && (m.own[0].Key < key) != m.reverse && m.own[0].Key != key {
+		if !m.next() {
+			return false
+		}
+	}
+	return true
+}
+
+// replaced reports whether the transaction has written key itself: then its
+// own comes next.
+func (m *merge) replaced(key string) bool { return len(m.own) > 0 && m.own[0].Key == key }
+
+func (m *merge) rest() {
+	for len(m.own) > 0 && m.next() {
+	}
+}
+
+// next hands out the next own write; a delete is nothing to hand out.
+func (m *merge) next() bool {
+	w := m.own[0]
+	m.own = m.own[1:]
+	it, exists := pending(&w, m.now)
+	return !exists || m.give(w.Key, it)
+}
