@@ -25,6 +25,10 @@ var layers = map[string]struct {
 	"actor":      {nil, "mailboxes know nothing of the messages"},
 	"op":         {[]string{"field", "run"}, "the vocabulary is data only"},
 	"kv":         {[]string{"op"}, "faces own nothing and never import each other: they work over whatever op.Run they get"},
+	"event":      {[]string{"field", "op", "retry"}, "a face, like kv"},
+	"state":      {[]string{"field", "op", "retry"}, "a face, like kv"},
+	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
+	"retry":      {[]string{"op"}, "knows which errors mean that somebody was first, and nothing else"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
 	"ttl":        {[]string{"actor", "run"}, "the clock's list never touches the state of shards"},
 	"wal":        {[]string{"op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
@@ -32,7 +36,7 @@ var layers = map[string]struct {
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
-	".":          {[]string{"checkpoint", "kv", "op", "recovery", "run", "salvage", "shard", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	".":          {[]string{"checkpoint", "event", "kv", "op", "recovery", "retry", "run", "salvage", "shard", "state", "trace", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {
@@ -55,7 +59,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "kv"}
+	public := []string{".", "run", "event", "kv", "state", "trace"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {
