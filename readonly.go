@@ -12,8 +12,8 @@ import (
 // nobody and changes nothing, so the store may be open, in this process or
 // another, and its files may be read-only.
 //
-// What it shows is the store as of its opening, and does not change: of each
-// shard everything that was written to the log before the call. That is every
+// What it shows is the store as of its opening, until Refresh: of each shard
+// everything that was written to the log before the call. That is every
 // commit that was acknowledged, Async ones apart; a Strict commit may be seen
 // before its sync, and so before it is acknowledged. Everything that reads
 // works; what writes returns ErrReadOnly, Flush and Checkpoint too. Of the
@@ -35,6 +35,27 @@ func (db *DB) openReadOnly() (err error) {
 		db.shards = append(db.shards, shard.NewReadOnly(cfg))
 	}
 	return nil
+}
+
+// Refresh brings a store that OpenReadOnly has opened up to date: from then on
+// it shows everything that was written to the logs before the call, in O(what
+// was written since). Those who watch get it. What was read before stays as it
+// is: a run's values, a transaction, a loop. A store that Open has opened is up
+// to date always.
+//
+// Errors: ErrClosed; a *CorruptError, also where the store is not the one that
+// was opened, or does not keep what was written in the meantime: open it again;
+// and what the operating system says. Some of the shards may be up to date then.
+func (db *DB) Refresh(ctx context.Context) error {
+	if !db.readOnly() {
+		return db.check()
+	}
+	return db.each(func(s *shard.Shard) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return s.Refresh()
+	})
 }
 
 // readOnly reports whether OpenReadOnly made the DB.

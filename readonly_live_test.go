@@ -244,6 +244,9 @@ func (b *busy) while(t *testing.T, commits int) {
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); writers.Wait() }()
+	opts := inmem.Options{FS: watched{b.fs, t, b.dir}}
+	follower, err := inmem.OpenReadOnly(b.dir, &opts)
+	require.NoError(t, err)
 	rounds := 0
 	for running := true; running; rounds++ {
 		select {
@@ -264,10 +267,22 @@ func (b *busy) while(t *testing.T, commits int) {
 		}
 		first(t)
 		second(t)
+		b.follow(t, follower)
 	}
+	require.NoError(t, follower.Close())
 	<-done
 	t.Logf("%d rounds, %d looks at runs", rounds, len(b.looks))
 	soon(t, "all keys with a deadline expire", func() bool { return b.Metrics().Deadlines == 0 })
+}
+
+// follow brings a reader up to date and holds it against what was acknowledged
+// before.
+func (b *busy) follow(t *testing.T, db *inmem.DB) {
+	b.mu.Lock()
+	promised := maps.Clone(b.acked)
+	b.mu.Unlock()
+	require.NoError(t, db.Refresh(ctx))
+	b.compare(t, db, promised)
 }
 
 // copy makes a copy, looks at it, and goes on with it.

@@ -30,7 +30,10 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 		st = &Store{Report: &Report{Holder: holder}, Clock: shard.NewClock(cfg.Wall, m.Time)}
 		cfg := cfg
 		cfg.FS = fsys
-		_, err := st.read(&cfg, m)
+		shards, err := st.read(&cfg, m)
+		for i := range shards {
+			st.Shards[i].More = shards[i].more
+		}
 		return err
 	})
 	if err == nil && holder == "" { // somebody may have opened it meanwhile
@@ -45,6 +48,21 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 	st.Report.summarize()
 	st.Report.Duration = cfg.Wall().Sub(begun)
 	return st, nil
+}
+
+// more replays what was logged since the last reading.
+func (r *recovering) more() (*wal.History, error) {
+	for n := 1; ; n++ {
+		sc, err := r.scanned.More(r.cfg.FS, r.dir, identity(r.m, r.i), r.replay.frame)
+		switch {
+		case err == nil:
+			r.scanned = sc
+			r.clock.Raise(max(r.replay.time, sc.Time))
+			return sc.History(r.cfg.FS), nil
+		case !errors.Is(err, wal.ErrChanged) || n == maxReadings:
+			return nil, missing(r.dir, err)
+		}
+	}
 }
 
 // whose makes sure that dir is a directory, and returns who has the store in

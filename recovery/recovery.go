@@ -181,6 +181,7 @@ type recovering struct {
 
 	keep    map[uint64]bool // the checkpoint files that are needed
 	scanned *wal.Scanned
+	replay  replayer
 }
 
 // read finds out what is there. It changes nothing.
@@ -190,14 +191,14 @@ func (r *recovering) read() error {
 	}
 	rec := &r.m.Shards[r.i]
 	bounds := wal.Bounds{First: rec.First, After: rec.Checkpoint, Synced: max(rec.Synced, rec.Checkpoint)}
-	replay := replayer{state: r.out.State}
-	sc, err := wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, replay.frame)
+	r.replay.state = r.out.State
+	sc, err := wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
 	if err != nil {
 		return missing(r.dir, err)
 	}
 	r.scanned = sc
 	r.out.History = sc.History(r.cfg.FS)
-	r.clock.Raise(max(replay.time, sc.Time))
+	r.clock.Raise(max(r.replay.time, sc.Time))
 	r.report.fill(sc, r.out.State)
 	return nil
 }
@@ -285,15 +286,23 @@ func loadRun(files *checkpoint.Files, e *checkpoint.Entry, state *shard.State) e
 type replayer struct {
 	state  *shard.State
 	commit op.Commit
-	time   int64 // the newest seen
+	time   int64  // the newest seen
+	last   uint64 // sequence of the newest seen
 }
 
 func (r *replayer) frame(f wal.Frame) error {
+	if f.Sequence <= r.last {
+		return nil // by a reading that failed later
+	}
 	if err := r.commit.Decode(f.Payload); err != nil {
 		return err
 	}
 	r.time = max(r.time, r.commit.Time)
-	return r.state.Replay(&r.commit, f.Sequence)
+	if err := r.state.Replay(&r.commit, f.Sequence); err != nil {
+		return err
+	}
+	r.last = f.Sequence
+	return nil
 }
 
 // abandon lets go of everything after an opening that failed.

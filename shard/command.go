@@ -190,7 +190,7 @@ func (s *Shard) simple(ctx context.Context, c *command) error {
 // History returns the log as it is now, for reading a run's commits from.
 func (s *Shard) History(ctx context.Context) (*wal.History, error) {
 	if s.readOnly() {
-		return s.cfg.History, nil
+		return s.past.Load(), nil
 	}
 	c := s.newCommand(history, run.ID{})
 	mine, err := s.do(ctx, c)

@@ -37,9 +37,12 @@ type Config struct {
 	Forget       func(run.ID)
 	OnCheckpoint func(CheckpointDone) // must not block
 
-	State    *State
-	Log      *wal.Log     // nil = the shard is only read …
-	History  *wal.History // … and this is what its log held
+	State   *State
+	Log     *wal.Log     // nil = the shard is only read …
+	History *wal.History // … and this is what its log held …
+	// … and More replays what was logged since. After an error what it replayed
+	// is in the state, and the next call goes on from there.
+	More     func() (*wal.History, error)
 	Manifest *checkpoint.ManifestFile
 	Index    *checkpoint.Index // nil = no checkpoint yet
 	Tail     int64             // bytes of log that were replayed
@@ -63,6 +66,9 @@ type Shard struct {
 	index   atomic.Pointer[run.Index]
 	metrics counters
 	feed    feed
+	past    atomic.Pointer[wal.History] // of a shard that is only read
+	// refreshing is held by the owner of a shard that is only read.
+	refreshing sync.Mutex
 
 	// The owner's.
 	state          *State
@@ -89,19 +95,6 @@ func New(cfg Config) *Shard {
 	s.owner = actor.Go(s.name, s.loop, s.bury)
 	return s
 }
-
-// NewReadOnly publishes what recovery found. There is nobody to write: no
-// goroutine, no log. Commands get op.ErrReadOnly.
-func NewReadOnly(cfg Config) *Shard {
-	s := &Shard{cfg: cfg, state: cfg.State}
-	s.index.Store(&run.Index{})
-	s.feed.from, s.feed.last = unknown, cfg.History.Last()
-	s.publish()
-	return s
-}
-
-// readOnly reports whether NewReadOnly made the shard.
-func (s *Shard) readOnly() bool { return s.log == nil }
 
 // Close refuses new work, finishes what was accepted, and closes the log. It
 // returns the sequence of the log's last frame. It is called once.
@@ -355,7 +348,7 @@ func (s *Shard) tellWatchers() {
 // last returns the sequence of the newest commit that was applied.
 func (s *Shard) last() uint64 {
 	if s.readOnly() {
-		return s.cfg.History.Last()
+		return s.past.Load().Last()
 	}
 	return s.log.Next() - 1
 }

@@ -81,6 +81,21 @@ func (tl *timeline) look(scan scanFunc, after uint64, v *traveller) (calls int, 
 	return calls, err
 }
 
+// scanAndMore reads what there is, and then, twice, what was added.
+func scanAndMore(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error) (*Scanned, error) {
+	sc, err := Scan(fsys, dir, id, bounds, fn)
+	for range 2 {
+		if err != nil {
+			return nil, err
+		}
+		frames := sc.Frames
+		if sc, err = sc.More(fsys, dir, id, fn); err == nil {
+			sc.Frames += frames
+		}
+	}
+	return sc, err
+}
+
 // after yields the records behind a sequence.
 func (tl *timeline) after(seq uint64) func(func(rec) bool) {
 	return slices.Values(tl.recs[tl.upTo(seq):])
@@ -165,7 +180,7 @@ func TestScanWhileTheLogGrows(t *testing.T) {
 	forms(t, func(t *testing.T, opts Options) {
 		tl := wholeLife(t, opts)
 		scans, first := 0, 0
-		for name, scan := range map[string]scanFunc{"Scan": Scan, "Verify": Verify} {
+		for name, scan := range map[string]scanFunc{"Scan": Scan, "Verify": Verify, "More": scanAndMore} {
 			for _, after := range []uint64{0, 9, math.MaxUint64} {
 				first++ // each combination begins at other moments
 				tl.eachBurst(first, every(t, 9), func(from, n, to int) int {
@@ -197,7 +212,7 @@ func TestScanWhileTheLogGrowsAndGrows(t *testing.T) {
 					}
 					return now
 				}
-				scan := []scanFunc{Scan, Verify}[rng.IntN(2)]
+				scan := []scanFunc{Scan, Verify, scanAndMore}[rng.IntN(3)]
 				_, err := tl.look(scan, []uint64{0, 15, math.MaxUint64}[rng.IntN(3)], &traveller{moments: tl.moments, now: from, jump: jump})
 				if err != nil {
 					require.NoError(t, err, "from moment %d (%s): repeat with %s=%d", from, tl.moments[from].next, seedEnv, seed)
@@ -293,7 +308,7 @@ func (tl *timeline) halfSeen(t *testing.T, i int, p part) (scans int) {
 				return to
 			}
 			var err error
-			calls, err = with.look(Scan, []uint64{0, math.MaxUint64}[n%2], &traveller{moments: with.moments, now: from, jump: jump})
+			calls, err = with.look([]scanFunc{Scan, scanAndMore}[i%2], []uint64{0, math.MaxUint64}[n%2], &traveller{moments: with.moments, now: from, jump: jump})
 			if scans++; err != nil {
 				require.NoError(t, err, "%s; from moment %d, at call %d, for %d calls, then %d", p.what, from, n, stay, to)
 			}

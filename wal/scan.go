@@ -104,14 +104,29 @@ func Verify(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) 
 }
 
 func scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) error, verify bool) (*Scanned, error) {
-	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: bounds, fn: fn, out: &Scanned{}, verify: verify}
-	paths, halfMade, err := listSegments(fsys, dir)
+	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: bounds, fn: fn, verify: verify}
+	s.out = &Scanned{Last: bounds.First - 1}
+	return s.scan()
+}
+
+// More reads what was logged since sc was returned, hands it to fn, in order,
+// and returns the verdict over all of it; Frames and Bytes are those that were
+// added. Errors are those of Scan, also that of a log that is not the one that
+// was scanned. After an error some records may have been handed out.
+func (sc *Scanned) More(fsys vfs.FS, dir string, id Identity, fn func(Frame) error) (*Scanned, error) {
+	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: Bounds{First: sc.segments[0].first, After: sc.Last}, fn: fn}
+	s.out = &Scanned{Last: sc.Last, Time: sc.Time, Sealed: sc.Sealed, synced: sc.synced, segments: slices.Clone(sc.segments)}
+	return s.scan()
+}
+
+func (s *scanner) scan() (*Scanned, error) {
+	paths, halfMade, err := listSegments(s.fsys, s.dir)
 	if err != nil {
 		return nil, err
 	}
 	s.out.halfMade = halfMade
 	if err := s.read(paths); err != nil {
-		now, _, listErr := listSegments(fsys, dir)
+		now, _, listErr := listSegments(s.fsys, s.dir)
 		if listErr == nil && !slices.Equal(now, paths) {
 			return nil, &changedError{err}
 		}
@@ -120,13 +135,14 @@ func scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) er
 	return s.out, nil
 }
 
-// read reads the segments at paths, which are all there are.
+// read reads the segments at paths, which are all there are, from where it is
+// known on.
 func (s *scanner) read(paths []string) error {
+	known := max(len(s.out.segments)-1, 0) // the last one may have grown
 	if err := s.headers(paths); err != nil {
 		return err
 	}
-	s.out.Last = s.bounds.First - 1
-	for i := range s.out.segments {
+	for i := known; i < len(s.out.segments); i++ {
 		if err := s.segment(i); err != nil {
 			return err
 		}
@@ -140,12 +156,16 @@ func (s *scanner) read(paths []string) error {
 }
 
 // headers fills in the segments and refuses a chain that does not begin where
-// the manifest says.
+// the manifest says, or is not the one that is known.
 func (s *scanner) headers(paths []string) error {
 	if len(paths) == 0 {
 		return &op.CorruptError{File: segmentPath(s.dir, s.bounds.First), Reason: "the log has no segments"}
 	}
-	for _, path := range paths {
+	known := s.out.segments
+	for i, path := range paths {
+		if i < len(known)-1 && path == known[i].path {
+			continue
+		}
 		f, err := s.fsys.OpenFile(path, os.O_RDONLY, 0)
 		if err != nil {
 			return err
@@ -154,7 +174,15 @@ func (s *scanner) headers(paths []string) error {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		s.out.segments = append(s.out.segments, segment{path: path, first: first, salt: salt})
+		switch {
+		case i >= len(known):
+			s.out.segments = append(s.out.segments, segment{path: path, first: first, salt: salt})
+		case first != known[i].first || salt != known[i].salt:
+			return &op.CorruptError{File: path, Reason: "the segment is not the one that was read before"}
+		}
+	}
+	if len(paths) < len(known) {
+		return &op.CorruptError{File: known[len(known)-1].path, Reason: "the segment was read before and is gone"}
 	}
 	if first := s.out.segments[0]; first.first != s.bounds.First {
 		return &op.CorruptError{File: first.path, Reason: fmt.Sprintf(
@@ -203,7 +231,7 @@ func (s *scanner) segment(i int) (err error) {
 // was synced.
 func (s *scanner) older(f vfs.File, seg *segment, size int64, last uint64, ft footer, sealed bool) error {
 	w := &window{f: f, size: size}
-	off, reason, err := s.frames(w, seg, segmentHeader, last)
+	off, reason, err := s.frames(w, seg, seg.begin(), last)
 	if err != nil {
 		return err
 	}
@@ -274,7 +302,7 @@ func checkIndex(f vfs.File, ft footer, seg *segment) error {
 // before the frame was written that gives evidence against it.
 func (s *scanner) last(f vfs.File, seg *segment, size int64) error {
 	w := &window{f: f, size: size}
-	off, _, err := s.frames(w, seg, segmentHeader, ^uint64(0))
+	off, _, err := s.frames(w, seg, seg.begin(), ^uint64(0))
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ type segment struct {
 	entries []entry // … and until then these say where its records are
 }
 
+// begin returns the offset of the first frame that was not read yet.
+func (seg *segment) begin() int64 { return max(seg.end, segmentHeader) }
+
 func segmentPath(dir string, first uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", first, segmentSuffix))
 }
