@@ -18,7 +18,8 @@ import (
 type asked struct {
 	what   question
 	run    int
-	key    string // of a get; the prefix of a listing
+	key    string   // of a get; the prefix of a listing
+	keys   []string // that a transaction reads, before it lists key
 	writes []change
 	mode   inmem.Durability
 }
@@ -30,6 +31,8 @@ const (
 	askPutIf
 	askDelete
 	askBatch
+	askUpdate // a transaction that reads and writes
+	askView   // one that reads
 	askGet
 	askList
 	askVersion
@@ -39,10 +42,10 @@ const (
 	askPowerCut
 )
 
-var questionNames = [...]string{"put", "put if", "delete", "batch", "get", "list", "version", "flush", "reopen", "kill", "power cut"}
+var questionNames = [...]string{"put", "put if", "delete", "batch", "update", "view", "get", "list", "version", "flush", "reopen", "kill", "power cut"}
 
 // writes reports whether the question may change the run.
-func (q question) writes() bool { return q <= askBatch }
+func (q question) writes() bool { return q <= askUpdate }
 
 // change is one write of a request.
 type change struct {
@@ -59,7 +62,8 @@ type told struct {
 	value   string
 	absent  bool
 	refused string // the key of the write whose condition did not hold, at version
-	items   []pair
+	lost    bool   // the transaction had a conflict
+	items   []pair // what was read, also where the outcome is unknown
 }
 
 type pair struct {
@@ -69,7 +73,7 @@ type pair struct {
 
 func (a told) equal(b told) bool {
 	return a.version == b.version && a.value == b.value && a.absent == b.absent &&
-		a.refused == b.refused && slices.Equal(a.items, b.items)
+		a.refused == b.refused && a.lost == b.lost && slices.Equal(a.items, b.items)
 }
 
 // moment is a run as one commit left it. It never changes.
@@ -139,10 +143,21 @@ func (m *moment) answer(in *asked) told {
 		return told{value: it.value, version: it.version, absent: !there}
 	case askList:
 		return told{items: m.list(in.key)}
+	case askView:
+		return told{items: m.reads(in)}
 	case askVersion:
 		return told{version: m.version}
 	}
 	return told{}
+}
+
+// reads is what a transaction reads: some keys, and the list of a prefix.
+func (m *moment) reads(in *asked) (items []pair) {
+	for _, key := range in.keys {
+		it := m.items[key]
+		items = append(items, pair{key, it.value, it.version})
+	}
+	return append(items, m.list(in.key)...)
 }
 
 func (m *moment) list(prefix string) (items []pair) {
@@ -170,7 +185,16 @@ func (s runState) step(in *asked, out told) []any {
 }
 
 func (s runState) write(in *asked, out told) []any {
+	if out.lost {
+		return []any{s}
+	}
 	next, want := s.after(in)
+	if in.what == askUpdate {
+		// What it read was there when it committed, or it did not commit.
+		if want.items = s.reads(in); out.unknown && !slices.Equal(want.items, out.items) {
+			return []any{s}
+		}
+	}
 	after := s
 	if next != s.moment {
 		after.moment = next
@@ -240,8 +264,8 @@ func linearizable() porcupine.Model {
 
 func (in *asked) String() string {
 	b := fmt.Appendf(nil, "%s", questionNames[in.what])
-	if in.key != "" {
-		b = fmt.Appendf(b, " %s", in.key)
+	if in.key != "" || len(in.keys) > 0 {
+		b = fmt.Appendf(b, " %s%v", in.key, in.keys)
 	}
 	for _, c := range in.writes {
 		b = fmt.Appendf(b, " %v", c)
@@ -271,7 +295,9 @@ func short(value string) string { return strings.TrimRight(value, ".") }
 func (out told) String() string {
 	switch {
 	case out.unknown:
-		return "unknown"
+		return fmt.Sprint("unknown ", out.items)
+	case out.lost:
+		return "conflict"
 	case out.refused != "":
 		return fmt.Sprintf("refused: %s is at %d", out.refused, out.version)
 	case out.absent:
@@ -288,6 +314,8 @@ func TestLinearizableModel(t *testing.T) {
 	both := &asked{what: askBatch, writes: []change{{key: "a", value: "2"}, {key: "b", value: "2"}}, mode: inmem.Async}
 	onlyNew := &asked{what: askPutIf, writes: []change{{key: "a", value: "3", only: true}}, mode: inmem.Async}
 	remove := &asked{what: askDelete, writes: []change{{key: "a", remove: true}}, mode: inmem.Async}
+	copied := &asked{what: askUpdate, keys: []string{"a"}, key: "b", writes: []change{{key: "b", value: "1"}}, mode: inmem.Strict}
+	view := &asked{what: askView, keys: []string{"a"}, key: "b"}
 	get, list, version := &asked{what: askGet, key: "a"}, &asked{what: askList}, &asked{what: askVersion}
 	flush, reopen, kill, cut := &asked{what: askFlush}, &asked{what: askReopen}, &asked{what: askKill}, &asked{what: askPowerCut}
 	at := func(v uint64, items ...pair) told { return told{version: v, items: items} }
@@ -330,6 +358,14 @@ func TestLinearizableModel(t *testing.T) {
 		"unknown, in half":        {[]step{{both, lost, false}, {cut, at(2, pair{"a", "2", 2}), false}}, false},
 		"unknown, seen and lost":  {[]step{{a1, lost, true}, {get, told{value: "1", version: 2}, false}, {cut, at(1), false}}, false},
 		"unknown, too late":       {[]step{{a1, lost, false}, {cut, at(1), false}, {get, told{value: "1", version: 2}, false}}, false},
+		"transaction":             {[]step{{a1, at(2), false}, {copied, at(3, a), false}, {view, at(0, a, b), false}}, true},
+		"read before another":     {[]step{{copied, at(3, pair{"a", "", 0}), true}, {a1, at(2), false}}, false},
+		"phantom":                 {[]step{{a1, at(2), false}, {b1, at(3), false}, {copied, at(4, a), false}}, false},
+		"conflict":                {[]step{{a1, at(2), false}, {copied, told{lost: true}, false}, {view, at(0, a), false}}, true},
+		"conflict, and written":   {[]step{{a1, at(2), false}, {copied, told{lost: true}, false}, {view, at(0, a, b), false}}, false},
+		"unknown, read too early": {[]step{{copied, told{unknown: true, items: []pair{{"a", "", 0}}}, true}, {a1, at(2), false}, {version, at(3), false}}, false},
+		"unknown, and committed":  {[]step{{a1, at(2), false}, {copied, told{unknown: true, items: []pair{a}}, true}, {version, at(3), false}}, true},
+		"view of two moments":     {[]step{{a1, at(2), false}, {view, at(0, pair{"a", "", 0}, b), true}, {b1, at(3), false}}, false},
 		"invented":                {[]step{{a1, at(2), false}, {cut, at(3, a, b), false}}, false},
 	} {
 		var history []porcupine.Operation

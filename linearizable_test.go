@@ -191,7 +191,7 @@ func (l *linear) settle(calls []porcupine.Operation) {
 			if !o.Input.(*asked).what.writes() {
 				continue
 			}
-			o.Output, o.Return = told{unknown: true}, l.end.to
+			o.Output, o.Return = told{unknown: true, items: out.items}, l.end.to
 			l.stats.unknown++
 		}
 		l.stats.calls++
@@ -199,16 +199,21 @@ func (l *linear) settle(calls []porcupine.Operation) {
 	}
 }
 
-// crash goes on with what the crash left, and enters into the history what that
-// is.
+// crash goes on with what the crash left.
 func (l *linear) crash() {
 	t := l.t
 	if err := l.Close(); err != nil {
 		assert.True(t, l.end.broken, "%v", err)
 		assert.ErrorIs(t, err, inmem.ErrPoisoned)
 	}
-	acked := l.acknowledged()
 	l.mem, l.fs, l.opts.FS = l.end.disk, l.end.disk, l.end.disk
+	l.goOn()
+}
+
+// goOn recovers after a crash, and enters into the history what is left.
+func (l *linear) goOn() {
+	t := l.t
+	acked := l.acknowledged()
 	l.sound()
 	l.open()
 	l.stats.crashes++
@@ -316,11 +321,13 @@ func (c *client) call() (goesOn bool) {
 		out, goesOn = told{refused: refused.Key, version: refused.Actual}, true
 	case errors.Is(err, inmem.ErrNotFound):
 		out, goesOn = told{absent: true}, true
+	case errors.Is(err, inmem.ErrConflict):
+		out, goesOn = told{lost: true}, true
 	case errors.Is(err, context.Canceled):
-		out, goesOn = told{unknown: true}, true
+		out.unknown, goesOn = true, true
 		happened = strings.Contains(err.Error(), "outcome is unknown")
 	case errors.Is(err, inmem.ErrPoisoned):
-		out = told{unknown: true}
+		out.unknown = true
 		assert.ErrorIs(c.t, err, errDisk)
 	case errors.Is(err, inmem.ErrClosed):
 		happened = false
@@ -362,8 +369,9 @@ func (c *client) draw() *asked {
 	}
 	in.what = []question{
 		askPut, askPut, askPut, askPutIf, askPutIf, askDelete, askBatch, askBatch,
+		askUpdate, askUpdate, askUpdate, askUpdate, askView,
 		askGet, askGet, askGet, askList, askVersion,
-	}[c.rng.IntN(13)]
+	}[c.rng.IntN(18)]
 	in.key = linearKeys[c.rng.IntN(len(linearKeys))]
 	switch in.what {
 	case askPut:
@@ -384,6 +392,16 @@ func (c *client) draw() *asked {
 				in.writes = append(in.writes, c.put(key))
 			}
 		}
+	case askUpdate:
+		in.writes = []change{c.put(in.key)}
+		if other := linearKeys[c.rng.IntN(len(linearKeys))]; other != in.key {
+			in.writes = append(in.writes, change{key: other, remove: true})
+		}
+		c.drawReads(in)
+		return in
+	case askView:
+		c.drawReads(in)
+		return in
 	case askList:
 		in.key = []string{"", "a/", "b/"}[c.rng.IntN(3)]
 		return in
@@ -396,6 +414,14 @@ func (c *client) draw() *asked {
 	}
 	in.key = ""
 	return in
+}
+
+// drawReads draws what a transaction reads.
+func (c *client) drawReads(in *asked) {
+	in.key = []string{"none/", "none/", "a/", "b/"}[c.rng.IntN(4)]
+	for range c.rng.IntN(3) {
+		in.keys = append(in.keys, linearKeys[c.rng.IntN(len(linearKeys))])
+	}
 }
 
 // put draws a put of a value that nobody else puts.
@@ -431,6 +457,13 @@ func (c *client) ask(ctx context.Context, in *asked) (out told, err error) {
 		out.value = string(old)
 	case askBatch:
 		out.version, err = face.Write(ctx, batchOf(in.writes), mode)
+	case askUpdate:
+		return c.update(ctx, in)
+	case askView:
+		err = c.runs[in.run].View(ctx, func(tx *inmem.Tx) error {
+			out.items, err = readsOf(tx, in)
+			return err
+		})
 	case askGet:
 		var it kv.Item
 		it, err = face.GetItem(ctx, in.key)
@@ -452,6 +485,53 @@ func (c *client) ask(ctx context.Context, in *asked) (out told, err error) {
 		err = c.Flush(ctx)
 	}
 	return out, err
+}
+
+// update carries a transaction out, once: a conflict is an answer.
+func (c *client) update(ctx context.Context, in *asked) (out told, err error) {
+	tx, err := c.runs[in.run].Begin(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer tx.Rollback()
+	if out.items, err = readsOf(tx, in); err != nil {
+		return out, err
+	}
+	for _, w := range in.writes {
+		if w.remove {
+			if _, err := tx.KV().Delete(ctx, w.key); err != nil && !errors.Is(err, inmem.ErrNotFound) {
+				return out, err
+			}
+			continue
+		}
+		if _, err := tx.KV().Put(ctx, w.key, []byte(w.value), kv.Durability(in.mode)); err != nil {
+			return out, err
+		}
+		if own, err := tx.KV().Get(ctx, w.key); err != nil || string(own) != w.value {
+			return out, fmt.Errorf("its own write is %q: %w", own, err)
+		}
+	}
+	out.version, err = tx.Commit(ctx)
+	return out, err
+}
+
+// readsOf reads what a transaction is to read, with time for others in between.
+func readsOf(tx *inmem.Tx, in *asked) (items []pair, err error) {
+	for _, key := range in.keys {
+		it, err := tx.KV().GetItem(bg, key)
+		if err != nil && !errors.Is(err, inmem.ErrNotFound) {
+			return nil, err
+		}
+		items = append(items, pair{key, string(it.Value), it.Version})
+		runtime.Gosched()
+	}
+	for it, err := range tx.KV().List(bg, in.key) {
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, pair{it.Key, string(it.Value), it.Version})
+	}
+	return items, nil
 }
 
 func batchOf(writes []change) *kv.Batch {
