@@ -1,8 +1,10 @@
 package inmem_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"inmem"
 	"inmem/kv"
+	"inmem/run"
 )
 
 const (
@@ -110,4 +113,85 @@ func TestBankTransfers(t *testing.T) {
 			return err
 		}))
 	}
+}
+
+func init() { children["bank"] = bankChild }
+
+// bankChild opens the bank and moves money until it is killed, and tells of each
+// version that was acknowledged.
+func bankChild() {
+	db, err := inmem.Open(os.Getenv(dirEnv), &inmem.Options{SegmentSize: 32 << 10, CheckpointBytes: 128 << 10})
+	must(err)
+	r, err := db.Run(bank)
+	must(err)
+	var mu sync.Mutex
+	for g := range 100 {
+		go func() {
+			rnd := rand.New(rand.NewPCG(uint64(g), 0))
+			for {
+				from := rnd.IntN(accounts)
+				to := (from + 1 + rnd.IntN(accounts-1)) % accounts
+				tx, err := r.Begin(bg)
+				must(err)
+				must(transfer(tx, from, to, 1+rnd.IntN(30)))
+				version, err := tx.Commit(bg)
+				if errors.Is(err, inmem.ErrConflict) {
+					continue
+				}
+				must(err)
+				mu.Lock()
+				_, err = fmt.Println(version)
+				mu.Unlock()
+				must(err)
+			}
+		}()
+	}
+	select {}
+}
+
+var bank = run.Namespace{App: "bank"}.DeriveID("accounts")
+
+// TestBankKilled kills the process of a hundred goroutines that move money,
+// again and again: what was acknowledged is there, and no money is lost or made.
+func TestBankKilled(t *testing.T) {
+	dir := t.TempDir()
+	db, err := inmem.Open(dir, nil)
+	require.NoError(t, err)
+	r, err := db.BeginRun(ctx, run.Meta{ID: bank})
+	require.NoError(t, err)
+	openAccounts(t, r)
+	require.NoError(t, db.Close())
+	before := uint64(0)
+	for _, seed := range crashSeeds(t, 8) {
+		cmd, lines := startChild(t, "bank", dirEnv+"="+dir)
+		acked := uint64(0)
+		hear := func() {
+			if v, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil {
+				acked = max(acked, v)
+			}
+		}
+		for range 10 + rand.New(rand.NewPCG(seed, 6)).IntN(2000) {
+			require.True(t, lines.Scan(), "the child ended by itself")
+			hear()
+		}
+		require.NoError(t, cmd.Process.Kill())
+		for lines.Scan() {
+			hear() // a line that the kill cut short is a smaller number
+		}
+		require.Error(t, cmd.Wait())
+		db, err := inmem.Open(dir, nil)
+		require.NoError(t, err)
+		r, err := db.Run(bank)
+		require.NoError(t, err)
+		require.NoError(t, r.View(ctx, func(tx *inmem.Tx) error {
+			sum, err := total(tx)
+			require.Equal(t, accounts*balance, sum)
+			require.GreaterOrEqual(t, tx.Version(), acked)
+			require.Greater(t, tx.Version(), before)
+			before = tx.Version()
+			return err
+		}))
+		require.NoError(t, db.Close())
+	}
+	t.Logf("%d commits", before)
 }

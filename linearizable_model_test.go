@@ -190,8 +190,9 @@ func (s runState) write(in *asked, out told) []any {
 	}
 	next, want := s.after(in)
 	if in.what == askUpdate {
-		// What it read was there when it committed, or it did not commit.
-		if want.items = s.reads(in); out.unknown && !slices.Equal(want.items, out.items) {
+		// What it read was there when it committed, or it did not commit. Who was
+		// killed did not tell what it read.
+		if want.items = s.reads(in); out.unknown && len(out.items) > 0 && !slices.Equal(want.items, out.items) {
 			return []any{s}
 		}
 	}

@@ -47,6 +47,7 @@ type linear struct {
 	ticks   atomic.Int64 // the time of the history
 	history []porcupine.Operation
 	stats   *linearStats
+	tell    func(spoken) // where the clients are in a process of their own
 
 	mu    sync.Mutex
 	dice  *rand.Rand // of the disk
@@ -97,7 +98,7 @@ func live(t *testing.T, seed uint64, stats *linearStats) {
 		o.BatchInterval = []time.Duration{time.Millisecond, time.Hour}[rng.IntN(2)]
 	})
 	for i := range l.ids {
-		l.ids[i] = run.Namespace{App: "linear"}.DeriveID(fmt.Sprint(i))
+		l.ids[i] = linearID(i)
 		l.begin(run.Meta{ID: l.ids[i]})
 	}
 	l.healthy()
@@ -309,6 +310,9 @@ func (c *client) call() (goesOn bool) {
 		give = func() { <-done }
 	}
 	o := porcupine.Operation{ClientId: c.id, Input: in, Call: c.ticks.Add(1)}
+	if c.tell != nil {
+		c.tell(speak(c.id, in, nil))
+	}
 	out, err := c.ask(callContext, in)
 	o.Return = c.ticks.Add(1)
 	give()
@@ -338,6 +342,9 @@ func (c *client) call() (goesOn bool) {
 	}
 	if happened {
 		c.note(o, in, out)
+	}
+	if happened && c.tell != nil {
+		c.tell(speak(c.id, in, &out))
 	}
 	return goesOn
 }
