@@ -72,7 +72,7 @@ func (s Store) Write(ctx context.Context, b *Batch, opts ...WriteOption) (versio
 	rest := b.writes
 	for {
 		n, size := chunk(rest, limits.MaxCommit)
-		if n < len(rest) && !o.chunked {
+		if n < len(rest) && (n == 0 || !o.chunked) {
 			return 0, &op.SizeError{Err: op.ErrBatchTooLarge, Size: size, Max: limits.MaxCommit}
 		}
 		res, err := s.run.Commit(ctx, &op.Request{Writes: rest[:n], Durability: o.durability})

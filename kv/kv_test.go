@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -31,15 +32,28 @@ type fake struct {
 	items   map[string]op.Item
 	version uint64
 	asked   []op.Request
+	history []*op.Commit
+	limit   int   // of a commit; 0 = the usual
 	err     error // of everything
+	// failWith is the error of the commit number failAt; 0 = of none.
+	failAt   int
+	failWith error
 }
 
-func (f *fake) Limits() op.Limits { return op.Limits{MaxKey: 10, MaxValue: 20, MaxCommit: 110} }
+func (f *fake) Limits() op.Limits {
+	return op.Limits{MaxKey: 10, MaxValue: 20, MaxCommit: cmp.Or(f.limit, 110)}
+}
 
 func (f *fake) Now() int64 { return 1 }
 
 func (f *fake) History(context.Context, uint64) iter.Seq2[*op.Commit, error] {
-	return func(func(*op.Commit, error) bool) {}
+	return func(yield func(*op.Commit, error) bool) {
+		for _, c := range f.history {
+			if !yield(c, f.err) || f.err != nil {
+				return
+			}
+		}
+	}
 }
 
 func (f *fake) Get(tag op.Tag, key string) (op.Item, error) {
@@ -62,6 +76,9 @@ func (f *fake) Commit(_ context.Context, req *op.Request) (op.Result, error) {
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return op.Result{}, f.err
+	}
+	if f.failAt > 0 && len(f.asked)+1 == f.failAt {
+		return op.Result{}, f.failWith
 	}
 	asked := *req
 	asked.Writes = slices.Clone(req.Writes)
