@@ -69,8 +69,7 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%v: %v key %.100q was at version %d and is at %d", ErrConflict, e.Tag, e.Key, e.Seen, e.Now)
 }
 
-// Is makes errors.Is(err, ErrConflict) true.
-func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // VersionGoneError says which versions of a run there are.
 type VersionGoneError struct {
@@ -82,8 +81,7 @@ func (e *VersionGoneError) Error() string {
 	return fmt.Sprintf("%v: %d was asked for, there are %d … %d", ErrVersionGone, e.Version, e.First, e.Last)
 }
 
-// Is makes errors.Is(err, ErrVersionGone) true.
-func (e *VersionGoneError) Is(target error) bool { return target == ErrVersionGone }
+func (e *VersionGoneError) Unwrap() error { return ErrVersionGone }
 
 // ShardCountError says how many shards a store was created with: the number is
 // fixed then. Open it with that number, or with 0, which means whatever it has.

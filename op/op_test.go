@@ -3,9 +3,11 @@ package op
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,6 +62,34 @@ func TestExpired(t *testing.T) {
 	assert.True(t, i.Expired(101))
 }
 
+func TestDeadlineNeverOverflows(t *testing.T) {
+	for _, c := range []struct {
+		now  int64
+		in   time.Duration
+		want int64
+	}{
+		{1000, 1, 1001},
+		{1000, time.Millisecond, 1001},
+		{1000, time.Millisecond + 1, 1002},
+		{1000, math.MaxInt64, 1000 + math.MaxInt64/1_000_000},
+		{1000, math.MaxInt64 - 500_000, 1000 + math.MaxInt64/1_000_000},
+		{1000, math.MaxInt64 - 1_000_000, 1000 + math.MaxInt64/1_000_000},
+		{math.MaxInt64 - 1, time.Hour, math.MaxInt64},
+		{math.MaxInt64, 1, math.MaxInt64},
+	} {
+		assert.Equal(t, c.want, Deadline(c.now, c.in), "%d + %v", c.now, c.in)
+	}
+}
+
+func TestStronger(t *testing.T) {
+	for _, c := range []struct{ a, b, want Durability }{
+		{Default, Default, Default}, {Default, Async, Async}, {Async, Default, Async},
+		{Async, Batched, Batched}, {Batched, Strict, Strict}, {Strict, Async, Strict},
+	} {
+		assert.Equal(t, c.want, Stronger(c.a, c.b), "%v, %v", c.a, c.b)
+	}
+}
+
 func TestExpect(t *testing.T) {
 	_, ok := Expect{}.Get()
 	assert.False(t, ok, "the zero value demands nothing")
@@ -69,6 +99,16 @@ func TestExpect(t *testing.T) {
 		assert.Equal(t, want, v)
 	}
 	assert.NotEqual(t, Expect{}, AtVersion(0), "absence is a demand")
+}
+
+func TestTags(t *testing.T) {
+	var valid []Tag
+	for tag := range Tag(255) {
+		if tag.Valid() {
+			valid = append(valid, tag)
+		}
+	}
+	assert.Equal(t, valid, Tags())
 }
 
 func TestMapKey(t *testing.T) {
@@ -154,6 +194,14 @@ func TestErrors(t *testing.T) {
 			&UnsupportedError{File: "MANIFEST", Version: 2, Known: 1}, ErrUnsupported,
 			"inmem: stored format is newer than this program: MANIFEST has format 2, this program reads up to 1: use a newer inmem",
 		},
+		{
+			&ConflictError{Tag: Event, Key: "a\x00b", Seen: 3, Now: 0}, ErrConflict,
+			`inmem: what the transaction read was changed; try it again: event key "a\x00b" was at version 3 and is at 0`,
+		},
+		{
+			&VersionGoneError{Version: 9, First: 2, Last: 5}, ErrVersionGone,
+			"inmem: no such version of the run: 9 was asked for, there are 2 … 5",
+		},
 	} {
 		assert.EqualError(t, c.err, c.says)
 		wrapped := fmt.Errorf("opening: %w", c.err)
@@ -185,7 +233,8 @@ func sentinels() []error {
 	return []error{
 		ErrNotFound, ErrClosed, ErrPoisoned, ErrDiskFull, ErrWrongVersion, ErrKeyEmpty, ErrKeyTooLarge,
 		ErrValueTooLarge, ErrBatchTooLarge, ErrInvalidTTL, ErrInvalidOption, ErrCorrupt, ErrUnsupported,
-		ErrNotDirectory, ErrShardCount, ErrNoStore,
+		ErrNotDirectory, ErrShardCount, ErrNoStore, ErrNotEmpty, ErrReadOnly,
+		ErrConflict, ErrTxDone, ErrTxExpired, ErrInvalidCursor, ErrVersionGone,
 	}
 }
 

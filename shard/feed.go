@@ -107,13 +107,19 @@ func (f *feed) publish(last uint64) {
 	clear(f.waiting)
 	f.waiting = f.waiting[:0]
 	if len(f.recent) > feedCommits || f.bytes > feedBytes {
-		n := (len(f.recent) + 1) / 2
-		f.from = f.recent[n-1].Sequence
-		for i := range n {
-			f.bytes -= len(f.recent[i].Payload)
-		}
-		f.recent = slices.Clone(f.recent[n:])
+		f.shorten()
 	}
+}
+
+// shorten drops the older half, and more where the rest is still too large; mu
+// is held.
+func (f *feed) shorten() {
+	n := 0
+	for half := (len(f.recent) + 1) / 2; n < half || f.bytes > feedBytes; n++ {
+		f.bytes -= len(f.recent[n].Payload)
+	}
+	f.from = f.recent[n-1].Sequence
+	f.recent = slices.Clone(f.recent[n:])
 }
 
 // reset forgets what is kept; mu is held.

@@ -82,15 +82,6 @@ func TestManyWritesOfOneRequest(t *testing.T) {
 	assert.Equal(t, 1, r.checkpoints()[0].Runs)
 }
 
-func TestStrongestModeOfABatch(t *testing.T) {
-	for _, c := range []struct{ a, b, want op.Durability }{
-		{op.Default, op.Default, op.Default}, {op.Default, op.Async, op.Async}, {op.Async, op.Default, op.Async},
-		{op.Async, op.Batched, op.Batched}, {op.Batched, op.Strict, op.Strict}, {op.Strict, op.Async, op.Strict},
-	} {
-		assert.Equal(t, c.want, op.Stronger(c.a, c.b), "%v, %v", c.a, c.b)
-	}
-}
-
 // Strict is synced when it is acknowledged; Batched is with the operating
 // system; Async is in memory. The disk tells.
 func TestDurabilityOfOneCommit(t *testing.T) {

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -169,25 +168,6 @@ func TestStateDeadlines(t *testing.T) {
 	commit(t, s, 300, at(kvPut("b", "2"), 0))
 	assert.Nil(t, s.Expire(someID, []ttl.Due{{Key: op.MapKey(op.KV, "b"), Version: 5}}, 300))
 	assert.Zero(t, s.runs[someID].deadlines)
-}
-
-func TestDeadlineNeverOverflows(t *testing.T) {
-	for _, c := range []struct {
-		now  int64
-		in   time.Duration
-		want int64
-	}{
-		{1000, 1, 1001},
-		{1000, time.Millisecond, 1001},
-		{1000, time.Millisecond + 1, 1002},
-		{1000, math.MaxInt64, 1000 + math.MaxInt64/1_000_000},
-		{1000, math.MaxInt64 - 500_000, 1000 + math.MaxInt64/1_000_000},
-		{1000, math.MaxInt64 - 1_000_000, 1000 + math.MaxInt64/1_000_000},
-		{math.MaxInt64 - 1, time.Hour, math.MaxInt64},
-		{math.MaxInt64, 1, math.MaxInt64},
-	} {
-		assert.Equal(t, c.want, op.Deadline(c.now, c.in), "%d + %v", c.now, c.in)
-	}
 }
 
 // A log that does not follow from itself is damage, each way of it.
