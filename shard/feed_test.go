@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,6 +15,9 @@ import (
 	"inmem/run"
 	"inmem/wal"
 )
+
+// unsealed keeps the log from writing seals by itself: they take sequences.
+func unsealed(o *rigOptions) { o.segmentSize, o.interval = 1<<20, time.Hour }
 
 // reader is a watcher with what it has read.
 type reader struct {
@@ -62,7 +66,7 @@ func sequences(from, to uint64) (list []uint64) {
 // A watcher gets what was logged after its place, from memory or from the log,
 // and is woken by what concerns it.
 func TestWatchers(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, unsealed)
 	a := r.begin() // 1
 	r.put(a, "k", "2")
 	all, one := r.watch(nil, 0), r.watch(a, 1)
@@ -108,7 +112,7 @@ func TestWatchers(t *testing.T) {
 func TestWatchersFallBehind(t *testing.T) {
 	for _, seed := range []uint64{rand.Uint64N(1 << 32), 1} {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		r := newRig(t, func(o *rigOptions) { o.segmentSize = 1 << 20 })
+		r := newRig(t, unsealed)
 		runs := []*Handle{r.begin(), r.begin(), r.begin()}
 		watchers := []*reader{r.watch(nil, 0), r.watch(runs[0], 0), r.watch(runs[1], 0)}
 		seen := make([][]uint64, len(watchers))
@@ -185,7 +189,7 @@ func TestFeedIsBounded(t *testing.T) {
 // A shard that is only read shows its watchers what others have logged, with
 // each Refresh.
 func TestWatchersOfAReadOnlyShard(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, unsealed)
 	h := r.begin()
 	past := func() (*wal.History, error) { return r.Shard.History(ctx) }
 	first, err := past()
@@ -233,7 +237,7 @@ func TestWatchersOfAReadOnlyShard(t *testing.T) {
 
 // What a watcher reads from the log may be damaged.
 func TestWatcherOfADamagedLog(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, unsealed)
 	h := r.begin()
 	for range 20 {
 		r.put(h, "k", strings.Repeat("v", 100))
