@@ -27,8 +27,9 @@ type Past struct {
 
 // At returns the run as of one of its versions. Deadlines are judged by the
 // time of that version's commit: what was live then is shown. The version is
-// rebuilt from the log in O(run), unless it is the newest or was asked for not
-// long ago; later versions are built on earlier ones.
+// rebuilt in O(run), from the run's image in the checkpoint if it is not younger
+// than the version, and from the log; not so where it is the newest or was asked
+// for not long ago. Later versions are built on earlier ones.
 //
 // Errors: *VersionGoneError where the run never had the version or its commits
 // are not kept; those of History.
@@ -213,8 +214,16 @@ func (p *pastCache) forget(id run.ID, rp *replay) {
 	}
 }
 
-// forward replays the log up to a version; mu is held.
+// forward replays the log up to a version, from where it is or from the run's
+// image if that is further; mu is held.
 func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) error {
+	image, state, err := r.shard.Image(r.ID(), version)
+	if err != nil {
+		return err
+	}
+	if state != nil && image.Version > rp.version {
+		rp.state, rp.version, rp.seq = state, image.Version, image.LastSeq
+	}
 	if rp.version == version {
 		return nil
 	}
@@ -222,13 +231,17 @@ func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, ver
 	if err != nil {
 		return err
 	}
+	gone := &VersionGoneError{Version: version, First: snap.Version, Last: snap.Version}
+	if image != nil {
+		gone.First = image.Version
+	}
 	var c op.Commit
 	err = log.Stream(ctx, r.ID(), max(snap.FirstSeq, rp.seq+1), snap.LastSeq, func(f wal.Frame) error {
 		if err := c.Decode(f.Payload); err != nil {
 			return err
 		}
 		if rp.version == 0 && c.Version != 1 {
-			return &VersionGoneError{Version: version, First: c.Version, Last: snap.Version}
+			return gone // what the run was before is not kept
 		}
 		if err := rp.state.Replay(&c, f.Sequence); err != nil {
 			return fmt.Errorf("run %v does not follow from its history: %w", r.ID(), err)
@@ -242,7 +255,7 @@ func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, ver
 		err = nil
 	}
 	if err == nil && rp.version != version {
-		err = &VersionGoneError{Version: version, First: 1, Last: rp.version}
+		err = gone
 	}
 	return err
 }

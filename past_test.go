@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -161,6 +163,50 @@ func TestPastThatNeverWas(t *testing.T) {
 	s.end()
 	_, err = p.KV().Get(ctx, "k")
 	require.ErrorIs(t, err, inmem.ErrClosed)
+}
+
+// Versions that are not older than the run's image are built on it: nothing
+// before it is read, which is shown by damaging that.
+func TestPastFromTheImage(t *testing.T) {
+	s := newStore(t, func(o *inmem.Options) { o.SegmentSize, o.Shards = 8<<10, 1 })
+	r := s.begin()
+	for i := range 300 {
+		put(t, r, key(i%7), fmt.Sprint(i, string(big(100))))
+	}
+	require.NoError(t, s.DB.Checkpoint(ctx))
+	for i := range 100 {
+		put(t, r, key(i%7), fmt.Sprint("later ", i))
+	}
+	life := historyOf(t, s.DB, r.ID())
+	s.reopen()
+	reader, err := inmem.OpenReadOnly(s.dir, &s.opts)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
+	logs := slices.DeleteFunc(s.mem.Files(), func(name string) bool { return !strings.HasSuffix(name, ".wal") })
+	require.NoError(t, s.mem.Flip(logs[0], 8*200))
+	stays := func(db *inmem.DB) {
+		r, err := db.Run(r.ID())
+		require.NoError(t, err)
+		for _, v := range []uint64{401, 301, 350, 302} {
+			require.Equal(t, newState(life[:v]).digest(), at(t, r, v).Digest(), "version %d", v)
+		}
+		_, err = r.At(ctx, 300)
+		require.ErrorIs(t, err, inmem.ErrCorrupt)
+	}
+	stays(s.DB)
+	stays(reader)
+	require.NoError(t, s.mem.Flip(logs[0], 8*200))
+
+	// The images are replaced while others read: a reader of another process may
+	// find none, and reads the log.
+	for range 3 {
+		put(t, s.run(r.ID()), "k", "v")
+		require.NoError(t, s.DB.Checkpoint(ctx))
+		mine, err := reader.Run(r.ID())
+		require.NoError(t, err)
+		require.Equal(t, newState(life[:340]).digest(), at(t, mine, 340).Digest())
+		require.Equal(t, newState(life[:340]).digest(), at(t, s.run(r.ID()), 340).Digest())
+	}
 }
 
 // All faces show the past, and none of them changes it.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
+	"sync"
 
 	"inmem/actor"
 	"inmem/checkpoint"
@@ -28,7 +30,9 @@ type imager struct {
 	waiting []*command // those who asked for a checkpoint that has not begun …
 	served  []*command // … and for the one that is running
 
-	// The background's.
+	// The background's. Others may read entries, and the files they name, while
+	// they hold files.
+	files   sync.RWMutex
 	entries map[run.ID]*checkpoint.Entry
 	deleted []run.ID
 	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
@@ -175,7 +179,6 @@ func (im *imager) take(job imageJob) (done CheckpointDone) {
 	}
 	for _, id := range job.deleted {
 		delete(im.pending, id)
-		delete(im.entries, id)
 	}
 	im.deleted = append(im.deleted, job.deleted...)
 	if job.sequence == im.last {
@@ -199,6 +202,9 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 		return 0, err
 	}
 	next := maps.Clone(im.entries)
+	for _, id := range im.deleted {
+		delete(next, id)
+	}
 	if err := im.images(w, next); err != nil {
 		return 0, errors.Join(err, w.Abort())
 	}
@@ -219,6 +225,8 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	im.files.Lock()
+	defer im.files.Unlock()
 	im.entries, im.last = next, job.sequence
 	clear(im.pending)
 	im.shard.metrics.checkpoints.Add(1)
@@ -227,6 +235,31 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 		keep[e.Location.File] = true
 	}
 	return w.Size(), checkpoint.Clean(cfg.FS, cfg.Dir, keep)
+}
+
+// Image returns the newest image of a run on disk, if there is one, and a state
+// that has just that run as it was then, unless the image is younger than a
+// version.
+func (s *Shard) Image(id run.ID, version uint64) (e *checkpoint.Entry, st *State, err error) {
+	s.images.files.RLock() // the files stay as long
+	defer s.images.files.RUnlock()
+	e = s.images.entries[id]
+	if e == nil || e.Version > version {
+		return e, nil, nil
+	}
+	files := checkpoint.OpenFiles(s.cfg.FS, s.cfg.Dir, s.cfg.Store, uint32(s.cfg.Number))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	st = NewState()
+	item, err := st.Load(e)
+	if err == nil {
+		err = files.Image(e, item)
+	}
+	if err != nil && s.readOnly() {
+		if _, gone := s.cfg.FS.Stat(files.Name(e)); errors.Is(gone, fs.ErrNotExist) {
+			return nil, nil, nil // replaced by whoever writes
+		}
+	}
+	return e, st, err
 }
 
 // images writes the images of what changed, and again those that lie in files
