@@ -137,21 +137,21 @@ func (l *ledger) drop(id run.ID, mode inmem.Durability) {
 	e.history = append(e.history, e.acks[v].commit)
 }
 
-// state is a run's state as a replay of its commits gives it.
-type state struct {
+// replayed is a run's state as a replay of its commits gives it.
+type replayed struct {
 	version uint64
 	items   map[string]op.Item
 }
 
-func newState(commits []op.Commit) *state {
-	s := &state{items: map[string]op.Item{}}
+func newState(commits []op.Commit) *replayed {
+	s := &replayed{items: map[string]op.Item{}}
 	for _, c := range commits {
 		s.apply(c)
 	}
 	return s
 }
 
-func (s *state) apply(c op.Commit) {
+func (s *replayed) apply(c op.Commit) {
 	s.version = c.Version
 	for _, o := range c.Ops {
 		key := string([]byte{byte(o.Tag)}) + o.Key
@@ -167,7 +167,7 @@ func (s *state) apply(c op.Commit) {
 }
 
 // expires reports whether a commit removes keys that are due, and nothing else.
-func (s *state) expires(c op.Commit) bool {
+func (s *replayed) expires(c op.Commit) bool {
 	for _, o := range c.Ops {
 		it, ok := s.items[string([]byte{byte(o.Tag)})+o.Key]
 		if o.Kind != op.Expire || !ok || it.Deadline == 0 || it.Deadline > c.Time {
@@ -177,7 +177,7 @@ func (s *state) expires(c op.Commit) bool {
 	return len(c.Ops) > 0
 }
 
-func (s *state) digest() inmem.Digest {
+func (s *replayed) digest() inmem.Digest {
 	var d op.Digester
 	for key, it := range s.items {
 		d.Add(key, it)

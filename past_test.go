@@ -18,7 +18,7 @@ import (
 	"inmem/kv"
 	"inmem/op"
 	"inmem/run"
-	cells "inmem/state"
+	"inmem/state"
 	"inmem/trace"
 )
 
@@ -216,7 +216,7 @@ func TestPastWithAllFaces(t *testing.T) {
 	put(t, r, "k", "1")
 	_, err := r.Events().Append(ctx, event.Main, event.New{Type: "first"})
 	require.NoError(t, err)
-	_, err = r.State().Init(ctx, "cell", cells.Value{State: "waiting"})
+	_, err = r.State().Init(ctx, "cell", state.Value{State: "waiting"})
 	require.NoError(t, err)
 	span, err := r.Trace().Start(ctx, trace.Start{Kind: trace.ToolCall, Name: "look"})
 	require.NoError(t, err)
@@ -224,7 +224,7 @@ func TestPastWithAllFaces(t *testing.T) {
 	put(t, r, "k", "2")
 	_, err = r.Events().Append(ctx, event.Main, event.New{Type: "second"})
 	require.NoError(t, err)
-	_, err = r.State().CompareAndSet(ctx, "cell", 4, cells.Value{State: "done"})
+	_, err = r.State().CompareAndSet(ctx, "cell", 4, state.Value{State: "done"})
 	require.NoError(t, err)
 	require.NoError(t, r.Trace().Finish(ctx, span, trace.Finish{Status: trace.OK}))
 
@@ -256,7 +256,7 @@ func TestPastWithAllFaces(t *testing.T) {
 	require.ErrorIs(t, err, inmem.ErrReadOnly)
 	_, err = p.Events().Append(ctx, event.Main, event.New{Type: "no"})
 	require.ErrorIs(t, err, inmem.ErrReadOnly)
-	_, err = p.State().Init(ctx, "other", cells.Value{})
+	_, err = p.State().Init(ctx, "other", state.Value{})
 	require.ErrorIs(t, err, inmem.ErrReadOnly)
 	_, err = p.Trace().Start(ctx, trace.Start{Kind: trace.Thought, Name: "no"})
 	require.ErrorIs(t, err, inmem.ErrReadOnly)
