@@ -1,13 +1,20 @@
 // Package inmem is an embedded, durable, in-memory state engine for AI agents.
 //
 // A program opens a directory and has, inside its own process, a database
-// whose unit is the run: one execution of an agent. A run's keys change
-// atomically, survive a crash, and its history is kept.
+// whose unit is the run: one execution of an agent. A run's keys, events, state
+// cells and spans change atomically, survive a crash, and can be read as of any
+// version.
 //
 //	db, err := inmem.Open("data", nil)
 //	r, err := db.BeginRun(ctx, run.Meta{Namespace: ns})
 //	_, err = r.KV().Put(ctx, "plan", plan)
+//	err = r.Update(ctx, func(tx *inmem.Tx) error { … })
+//	past, err := r.At(ctx, 2)
 //	err = r.End(ctx, run.Completed)
+//
+// Keys, events, cells and spans are faces: packages kv, event, state and trace.
+// Run.KV, Tx.KV and Past.KV return the same kind of thing, over the run, over a
+// transaction and over a version of the past, and so for the others.
 //
 // # How it works
 //
@@ -28,12 +35,13 @@
 // # Errors
 //
 // Sentinels are for errors.Is: ErrNotFound, ErrClosed and so on. Types are for
-// errors.As where there is data: *CorruptError, *VersionError, *SizeError,
-// *LockedError, *ShardCountError, *UnsupportedError, and run.TransitionError,
-// run.StatusError, run.MetaError.
+// errors.As where there is data: *CorruptError, *ConflictError, *VersionError,
+// *VersionGoneError, *SizeError, *LockedError, *ShardCountError,
+// *UnsupportedError, and run.TransitionError, run.StatusError, run.MetaError.
 //
 // A context that ends before a shard accepted the call: nothing happened.
 // After that the error wraps ctx.Err() and the outcome is unknown.
 //
-// Everything in DB and Run may be used by any number of goroutines.
+// Everything in DB and Run may be used by any number of goroutines; a Tx is for
+// one.
 package inmem
