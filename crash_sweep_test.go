@@ -86,7 +86,7 @@ func nowMilli() int64 { return time.Now().UnixMilli() }
 // power cut, several ways, and by a kill.
 func TestPowerLossSweep(t *testing.T) {
 	total, torn, again := 0, 0, 0
-	for _, seed := range crashSeeds(t, 10) {
+	for _, seed := range crashSeeds(t, 4) {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {

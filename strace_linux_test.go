@@ -71,6 +71,9 @@ type tracer struct {
 
 func newTracer(t *testing.T) *tracer {
 	t.Helper()
+	if raceEnabled && testing.Short() {
+		t.Skip("processes whose system calls fail are slow under the race detector, and are run without it: leave -short or -race out")
+	}
 	path, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("there is no strace: install it, the package has that name")
