@@ -24,9 +24,10 @@ var layers = map[string]struct {
 	"vfs":        {nil, "the disk knows nothing of what is stored on it"},
 	"actor":      {nil, "mailboxes know nothing of the messages"},
 	"op":         {[]string{"field", "run"}, "the vocabulary is data only"},
-	"kv":         {[]string{"op"}, "faces own nothing and never import each other: they work over whatever op.Run they get"},
-	"event":      {[]string{"field", "op", "retry"}, "a face, like kv"},
-	"state":      {[]string{"field", "op", "retry"}, "a face, like kv"},
+	"codec":      {nil, "knows values and bytes, no face"},
+	"kv":         {[]string{"codec", "op"}, "faces own nothing and never import each other: they work over whatever op.Run they get"},
+	"event":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
+	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
 	"retry":      {[]string{"op"}, "knows which errors mean that somebody was first, and nothing else"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
@@ -59,7 +60,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "event", "kv", "state", "trace"}
+	public := []string{".", "run", "codec", "event", "kv", "state", "trace"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {

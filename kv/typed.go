@@ -2,43 +2,22 @@ package kv
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
+
+	"inmem/codec"
 )
-
-// Codec turns values of T into bytes and back.
-type Codec[T any] interface {
-	Encode(v T) ([]byte, error)
-	Decode(b []byte) (T, error)
-}
-
-// JSON returns the codec of encoding/json.
-func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
-
-type jsonCodec[T any] struct{}
-
-func (jsonCodec[T]) Encode(v T) ([]byte, error) { return json.Marshal(v) }
-
-func (jsonCodec[T]) Decode(b []byte) (v T, err error) {
-	err = json.Unmarshal(b, &v)
-	return v, err
-}
 
 // TypedStore is a Store whose values are of one type. Its errors are those of
 // the Store and a *CodecError.
 type TypedStore[T any] struct {
 	store Store
-	codec Codec[T]
+	codec codec.Codec[T]
 }
 
 // Typed returns s as a store of values of T, in JSON or by another codec.
-func Typed[T any](s Store, codec ...Codec[T]) TypedStore[T] {
-	t := TypedStore[T]{store: s, codec: JSON[T]()}
-	for _, c := range codec {
-		t.codec = c
-	}
-	return t
+func Typed[T any](s Store, c ...codec.Codec[T]) TypedStore[T] {
+	return TypedStore[T]{store: s, codec: codec.Choose(c)}
 }
 
 // CodecError says which key's value a codec could not read or write.

@@ -92,7 +92,7 @@ func (decimal) Decode(b []byte) (int, error) { return strconv.Atoi(string(b)) }
 
 func TestTypedByAnotherCodec(t *testing.T) {
 	store, f := newStore()
-	numbers := kv.Typed(store, kv.Codec[int](decimal{}))
+	numbers := kv.Typed[int](store, decimal{})
 	_, err := numbers.Put(ctx, "n", 12)
 	require.NoError(t, err)
 	require.Equal(t, "12", string(f.items[op.MapKey(op.KV, "n")].Value))
