@@ -117,8 +117,9 @@ func (d *demo) firstLife() error {
 	err = errors.Join(
 		d.print("%s\n", s.bold("inmem demo: an agent is killed in the middle of its work, and goes on")),
 		d.print("The agent plans a dinner for six. Its model is a script, its tools are real: a calculator,"),
-		d.print("and a to-do list in a file. What it knows is what it has stored: one commit for what the"),
-		d.print("model wants, one for what the tool answered. It works in process %s.\n", s.cyan(fmt.Sprint(c.cmd.Process.Pid))),
+		d.print("and a to-do list in a file. What it knows is what it has stored: its messages as events, what"),
+		d.print("it is at as a state cell, its tool calls as spans. One transaction holds what the model wants,"),
+		d.print("one what the tool answered. It works in process %s.\n", s.cyan(fmt.Sprint(c.cmd.Process.Pid))),
 		d.pause(reading),
 	)
 	for err == nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,9 @@ import (
 
 	"inmem"
 	"inmem/cmd/inmem/internal/agent"
+	"inmem/event"
 	"inmem/op"
+	"inmem/trace"
 )
 
 // prove holds what was acknowledged against what is stored, and what the model
@@ -24,12 +25,8 @@ func (d *demo) prove(db *inmem.DB) error {
 	if err != nil {
 		return err
 	}
-	commits, err := d.commits(r)
-	if err != nil {
-		return err
-	}
-	for _, claim := range []func(map[uint64]*inmem.Commit) (string, error){d.nothingLost, d.nothingTwice, d.listIsRight} {
-		text, err := claim(commits)
+	for _, claim := range []func(*inmem.Run) (string, error){d.nothingLost, d.nothingTwice, d.listIsRight} {
+		text, err := claim(r)
 		if err != nil {
 			return fmt.Errorf("proof failed: %w", err)
 		}
@@ -40,41 +37,64 @@ func (d *demo) prove(db *inmem.DB) error {
 	return nil
 }
 
-// commits reads the run's history: every version, without gaps.
-func (d *demo) commits(r *inmem.Run) (map[uint64]*inmem.Commit, error) {
-	commits := map[uint64]*inmem.Commit{}
-	for c, err := range r.History(d.app.ctx, 1) {
-		if err != nil {
-			return nil, err
-		}
-		if c.Version != uint64(len(commits))+1 {
-			return nil, fmt.Errorf("version %d follows on %d", c.Version, len(commits))
-		}
-		commits[c.Version] = c
-	}
-	return commits, nil
-}
-
-// nothingLost: each acknowledged commit is in the history, byte for byte.
-func (d *demo) nothingLost(commits map[uint64]*inmem.Commit) (string, error) {
+// nothingLost: the run as of each acknowledged commit has what the commit wrote,
+// byte for byte, no version is left out, and no event was changed.
+func (d *demo) nothingLost(r *inmem.Run) (string, error) {
 	for _, e := range d.stored {
-		c := commits[e.Version]
-		if c == nil || len(c.Ops) != len(e.Writes) {
-			return "", fmt.Errorf("version %d is not what was acknowledged", e.Version)
+		then, err := r.At(d.app.ctx, e.Version)
+		if err != nil {
+			return "", err
 		}
-		for i, w := range e.Writes {
-			sum := sha256.Sum256(c.Ops[i].Value)
-			if c.Ops[i].Key != w.Key || hex.EncodeToString(sum[:]) != w.SHA256 {
-				return "", fmt.Errorf("version %d: %s is not what was acknowledged", e.Version, w.Key)
+		for _, w := range e.Writes {
+			version, hash, err := d.look(then, w)
+			if err != nil {
+				return "", fmt.Errorf("version %d: %w", e.Version, err)
+			}
+			if version != e.Version || hash != w.SHA256 {
+				return "", fmt.Errorf("version %d: its %s is not what was acknowledged", e.Version, w.Face)
 			}
 		}
+	}
+	version := uint64(0)
+	for c, err := range r.History(d.app.ctx, 1) {
+		if err != nil {
+			return "", err
+		}
+		if version++; c.Version != version {
+			return "", fmt.Errorf("version %d is missing", version)
+		}
+	}
+	if err := r.Events().Verify(d.app.ctx, event.Main); err != nil {
+		return "", err
 	}
 	return fmt.Sprintf("all %d commits that were acknowledged before the kill are there, byte for byte, and the %d after it",
 		d.before, len(d.stored)-d.before), nil
 }
 
+// look finds what a commit wrote in the run as of that commit: with which
+// version it came, and its hash.
+func (d *demo) look(then *inmem.Past, w agent.Write) (version uint64, hash string, err error) {
+	ctx := d.app.ctx
+	switch w.Face {
+	case "event":
+		e, err := then.Events().Get(ctx, event.Main, w.Sequence)
+		sum := e.Hash()
+		return e.Version, hex.EncodeToString(sum[:]), err
+	case "state":
+		c, err := then.State().Get(ctx, agent.CellName)
+		return c.Version, agent.Hash([]byte(c.State), c.Data), err
+	case "trace":
+		s, err := then.Trace().Get(ctx, w.Span)
+		if s.Status == trace.Open {
+			return s.Version, agent.Hash(s.Input), err
+		}
+		return s.Version, agent.Hash(s.Output), err
+	}
+	return 0, "", fmt.Errorf("%q is no face", w.Face)
+}
+
 // nothingTwice: no call whose result was stored was made again.
-func (d *demo) nothingTwice(map[uint64]*inmem.Commit) (string, error) {
+func (d *demo) nothingTwice(*inmem.Run) (string, error) {
 	if len(d.twice) > 0 {
 		return "", fmt.Errorf("finished calls ran again: %s", strings.Join(d.twice, ", "))
 	}
@@ -86,20 +106,14 @@ func (d *demo) nothingTwice(map[uint64]*inmem.Commit) (string, error) {
 }
 
 // listIsRight: the to-do file has each item that the model wanted, once.
-func (d *demo) listIsRight(commits map[uint64]*inmem.Commit) (string, error) {
+func (d *demo) listIsRight(r *inmem.Run) (string, error) {
 	var want []string
-	for v := uint64(1); v <= uint64(len(commits)); v++ {
-		for _, o := range commits[v].Ops {
-			var m agent.Message
-			if o.Tag != op.KV || !strings.HasPrefix(o.Key, "messages/") {
-				continue
-			}
-			if err := json.Unmarshal(o.Value, &m); err != nil {
-				return "", err
-			}
-			if len(m.ToolCalls) > 0 && m.ToolCalls[0].Function.Name == agent.TodoName {
-				want = append(want, m.ToolCalls[0].ID)
-			}
+	for e, err := range event.Typed[agent.Message](r.Events(), nil).Read(d.app.ctx, event.Main) {
+		if err != nil {
+			return "", err
+		}
+		if calls := e.Value.ToolCalls; len(calls) > 0 && calls[0].Function.Name == agent.TodoName {
+			want = append(want, calls[0].ID)
 		}
 	}
 	items, err := todoOf(d.dir).Items()
@@ -148,26 +162,27 @@ func written(s style, c *inmem.Commit) string {
 	var parts []string
 	for i := range c.Ops {
 		o := &c.Ops[i]
-		if o.Tag == op.RunMetadata {
+		m := meaningOf(c, o)
+		switch {
+		case o.Tag == op.RunMetadata:
 			parts = append(parts, metadataText(s, c, o))
-			continue
-		}
-		if what := messageText(o.Value); what != "" {
-			parts = append(parts, o.Key+"  "+s.bold(what))
-		} else {
-			parts = append(parts, s.dim(o.Key))
+		case o.Tag == op.Event && !m.hidden:
+			parts = append(parts, fmt.Sprintf("event %d  %s", m.sequence, s.bold(messageText(m.data))))
+		case o.Tag == op.StateMachine && m.state != "":
+			parts = append(parts, s.dim(m.state))
+		case o.Tag == op.Trace:
+			parts = append(parts, s.dim(m.verb+" "+m.subject))
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-// messageText is a message of the chat in a few words; "" for what is none.
-func messageText(value []byte) string {
+// messageText is a message of the chat in a few words.
+func messageText(payload []byte) string {
 	var m agent.Message
-	if err := json.Unmarshal(value, &m); err != nil || m.Role == "" {
-		return ""
-	}
-	switch {
+	switch err := json.Unmarshal(payload, &m); {
+	case err != nil:
+		return plainError(err)
 	case len(m.ToolCalls) > 0:
 		return "call " + m.ToolCalls[0].Function.Name
 	case m.Role == "tool":
@@ -208,7 +223,12 @@ func (d *demo) whatNext() error {
 	for _, try := range [][2]string{
 		{"the runs", "run ls --dir " + dir},
 		{"every commit of this one", fmt.Sprintf("run show --history --dir %s %v", dir, d.run)},
-		{"one of its values", fmt.Sprintf("kv get --dir %s --run %v progress", dir, d.run)},
+		{"the chat, as events", fmt.Sprintf("event ls --dir %s %v", dir, d.run)},
+		{"its chain of hashes", fmt.Sprintf("event verify --dir %s %v", dir, d.run)},
+		{"what the agent was at", fmt.Sprintf("state history --dir %s %v %s", dir, d.run, agent.CellName)},
+		{"what it was at the kill", fmt.Sprintf("state get --dir %s --at %d %v %s", dir, d.version, d.run, agent.CellName)},
+		{"its tool calls, as a tree", fmt.Sprintf("run show --tree --dir %s %v", dir, d.run)},
+		{"its end, as it goes on", fmt.Sprintf("run tail -f --dir %s %v", dir, d.run)},
 		{"the log, frame by frame", "wal dump --dir " + dir},
 		{"every checksum, verified", "check --dir " + dir},
 	} {

@@ -48,6 +48,32 @@ func TestDemoTimelineIsWhole(t *testing.T) {
 	}
 	require.Less(t, strings.Index(timeline, "v11"), strings.Index(timeline, "killed;"))
 	require.Less(t, strings.Index(timeline, "killed;"), strings.Index(timeline, "v12"))
+	requireHints(t, string(out))
+}
+
+// requireHints runs what the demo tells the reader to try.
+func requireHints(t *testing.T, demo string) {
+	t.Helper()
+	_, hints, ok := strings.Cut(demo, "Try next\n")
+	require.True(t, ok)
+	said := map[string]string{
+		"state get": "state    calling", "run show --tree": "└─ calculator", "event verify": "main: 19 events",
+		"state history": "finished", "event ls": "message.assistant", "check": "sound",
+	}
+	for line := range strings.Lines(hints) {
+		_, args, ok := strings.Cut(line, "inmem ")
+		if !ok || strings.Contains(args, "tail -f") { // it would not end
+			continue
+		}
+		out := inmemCommand(t, strings.Fields(args)...)
+		for command, want := range said {
+			if strings.HasPrefix(args, command) {
+				require.Contains(t, out, want, args)
+				delete(said, command)
+			}
+		}
+	}
+	require.Empty(t, said, "named by no hint")
 }
 
 // demoChild is the demo's agent at work on the store in dir.

@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"inmem"
+	"inmem/event"
+	"inmem/state"
+	"inmem/trace"
 )
 
 // The exit codes. Scripts depend on them: never change one.
@@ -14,7 +17,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // it failed; standard error says why
 	exitUsage       = 2   // the command line is wrong
-	exitNotFound    = 3   // no such store, run or key
+	exitNotFound    = 3   // no such store, run, key, event, cell, span or version
 	exitDamaged     = 4   // stored data is damaged
 	exitLocked      = 5   // another program has the store open
 	exitBadInput    = 6   // some of the input was bad or conflicts; the rest went in
@@ -58,7 +61,13 @@ var advice = []struct {
 	{inmem.ErrNotDirectory, exitFailed, "give a directory with --dir"},
 	{inmem.ErrRunDeleted, exitNotFound, ""},
 	{inmem.ErrRunNotFound, exitNotFound, "'inmem run ls' lists the runs, with --spaces the spaces too"},
+	{inmem.ErrVersionGone, exitNotFound, "'inmem run show --history' lists the versions"},
 	{inmem.ErrNotFound, exitNotFound, "'inmem kv ls' lists the keys"},
+	{event.ErrBrokenChain, exitDamaged, "its checksums are right: it was written so. 'inmem event ls' shows what is there"},
+	{event.ErrInvalidRecord, exitDamaged, ""},
+	{state.ErrInvalidRecord, exitDamaged, ""},
+	{trace.ErrInvalidRecord, exitDamaged, ""},
+	{event.ErrInvalidStream, exitUsage, ""},
 	{inmem.ErrWrongVersion, exitRefused, "'inmem kv get --json' shows the version"},
 	{inmem.ErrRunNotActive, exitRefused, ""},
 	{inmem.ErrTransition, exitRefused, ""},

@@ -30,11 +30,16 @@ type importCmd struct {
 func (c *importCmd) Help() string {
 	return `A line is one recorded run: {"name": "…", "namespace": {"tenant": "…", "app": "…",
 "agent": "…"}, "tags": {"…": "…"}, "messages": [{"role": "…", …}, …]}, the messages in the OpenAI
-chat format. Namespace and name make the run's ID. Each message is stored as it stands in the line, byte for
-byte, under messages/00000001 and so on, in a commit of its own; then the run is completed.
+chat format. Namespace and name make the run's ID, the tags are the run's.
+
+Each message becomes an event of the stream "main", as it stands in the line, byte for byte; its type has the
+role, such as message.user. A tool call becomes a span of the trace, which the message with its result ends;
+recorded chats have no times, so a span's are those of the import. The state cell "counters" counts messages by
+role, calls and results. All that comes of a message is one commit. Then the run is completed.
 
 Importing a file again adds nothing, and goes on where an import was interrupted. A run that has other
-messages than the file is left alone and reported.`
+messages than the file is left alone and reported. A run that an older version imported, with its messages under
+the keys messages/00000001 and so on, stays as it is, and goes on in the same way.`
 }
 
 // importer is an import under way.
@@ -66,7 +71,11 @@ type importSummary struct {
 
 func (c *importCmd) options() *inmem.Options {
 	modes := map[string]inmem.Durability{"strict": inmem.Strict, "batched": inmem.Batched, "async": inmem.Async}
-	return &inmem.Options{Durability: modes[c.Durability], MaxValueSize: maxMessage}
+	return &inmem.Options{
+		Durability: modes[c.Durability], MaxValueSize: maxMessage + maxBeside,
+		// A message may hold what goes into spans a second time.
+		MaxCommitSize: 2*maxMessage + maxCommitBeside,
+	}
 }
 
 func (c *importCmd) Run(a *app) error {
@@ -232,15 +241,17 @@ func (im *importer) note(name string, number int, rec *record) {
 
 // acknowledged is a line of the ledger: this message is stored now.
 type acknowledged struct {
-	Run     run.ID `json:"run"`
-	Key     string `json:"key"`
-	Version uint64 `json:"version"`
-	SHA256  string `json:"sha256"` // of the message as stored
+	Run      run.ID `json:"run"`
+	Stream   string `json:"stream,omitempty"`
+	Sequence uint64 `json:"sequence,omitempty"` // of the event
+	Key      string `json:"key,omitempty"`      // where an older import goes on
+	Version  uint64 `json:"version"`
+	SHA256   string `json:"sha256"` // of the message as stored
 }
 
 // stored counts a message, and prints it where it was asked for: unbuffered, so
 // that the ledger is right up to the moment at which the process is killed.
-func (im *importer) stored(id run.ID, key string, version uint64, message []byte) error {
+func (im *importer) stored(line acknowledged, message []byte) error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.sum.Messages++
@@ -248,9 +259,10 @@ func (im *importer) stored(id run.ID, key string, version uint64, message []byte
 		return nil
 	}
 	sum := sha256.Sum256(message)
-	line, err := marshalLine(acknowledged{id, key, version, hex.EncodeToString(sum[:])})
+	line.SHA256 = hex.EncodeToString(sum[:])
+	b, err := marshalLine(line)
 	if err == nil {
-		_, err = im.app.raw.Write(line)
+		_, err = im.app.raw.Write(b)
 	}
 	return err
 }

@@ -31,6 +31,8 @@ func FuzzTranscript(f *testing.F) {
 		`{"name": "cut", "messages": [{"role": "us`,
 		`{"name": "\ud800", "tags": {"": ""}, "messages": []}`,
 		`{"messages": []} {"name": "two on a line", "messages": []}`,
+		"{\"name\": \"no event\", \"messages\": [{\"role\": \"user\", \"content\": \"\xff\"}]}",
+		`{"name": "calls", "messages": [{"role": "a b", "tool_calls": [{"id": 1, "function": {"name": "\ud800", "arguments": {}}}]}, {"role": "tool", "tool_call_id": "x", "content": [1]}]}`,
 		`[]`,
 		"\x00\xff",
 	} {
@@ -86,6 +88,7 @@ func requireRecord(t *testing.T, line []byte, r *record) {
 		require.True(t, json.Valid(m))
 		require.True(t, bytes.Contains(line, m), "message %d is not as it stands in the line", i+1)
 		require.True(t, hasRole(m), "message %d has no role", i+1)
+		requireStorable(t, m)
 		if i > 0 {
 			all = append(all, ',')
 		}

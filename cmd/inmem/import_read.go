@@ -16,9 +16,14 @@ import (
 const (
 	// maxLine bounds a line, in bytes: one run with all its messages.
 	maxLine = 1 << 30
-	// maxMessage bounds a message, in bytes. It is the store's own limit, so
-	// that a run with a larger one is refused whole.
+	// maxMessage bounds a message, in bytes. A run with a larger one is refused
+	// whole.
 	maxMessage = 64 << 20
+	// maxBeside is more than is stored beside a message, in one value:
+	// what belongs to its event, or the name and attributes of a span.
+	maxBeside = 128 << 10
+	// maxCommitBeside is more than maxCalls spans take, without their input.
+	maxCommitBeside = maxCalls * 64 << 10
 	// maxMessages is how many keys of 8 digits there are.
 	maxMessages = 99_999_999
 )
@@ -129,6 +134,11 @@ func parseRecord(line []byte) (*record, error) {
 	return r, r.checkMessages()
 }
 
+var (
+	errNoRole  = errors.New("has no role")
+	errNotUTF8 = errors.New("not valid UTF-8")
+)
+
 func (r *record) checkMessages() error {
 	if r.messages == nil {
 		return errors.New(`field "messages" is null`)
@@ -137,14 +147,11 @@ func (r *record) checkMessages() error {
 		return fmt.Errorf("%s, the limit is %s", plural(len(r.messages), "message"), count(maxMessages))
 	}
 	for i, m := range r.messages {
-		var has struct {
-			Role *string `json:"role"`
-		}
-		if err := unmarshal(m, &has); err != nil {
+		switch _, err := parseChat(m); {
+		case errors.Is(err, errNoRole):
+			return fmt.Errorf("message %d %w", i+1, err)
+		case err != nil:
 			return fmt.Errorf("message %d: %w", i+1, err)
-		}
-		if has.Role == nil {
-			return fmt.Errorf("message %d has no role", i+1)
 		}
 		if len(m) > maxMessage {
 			return fmt.Errorf("message %d has %s, the limit is %s", i+1, bytesText(len(m)), bytesText(maxMessage))

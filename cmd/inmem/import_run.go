@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +10,6 @@ import (
 	"inmem/run"
 )
 
-const messagePrefix = "messages/"
-
-// messageKey is the key of the n-th message, from 1 on. Its digits make the
-// order of the keys that of the messages.
-func messageKey(n int) string { return fmt.Sprintf("%s%08d", messagePrefix, n) }
-
 // conflictError says why a run is left alone.
 type conflictError struct{ reason string }
 
@@ -24,6 +17,10 @@ func (e *conflictError) Error() string { return e.reason }
 
 func conflict(format string, args ...any) error {
 	return &conflictError{fmt.Sprintf(format, args...)}
+}
+
+func hasMore(rec *record) error {
+	return conflict("it has more than the file's %s", plural(len(rec.messages), "message"))
 }
 
 // record imports one run. An error is one that stops the import.
@@ -61,17 +58,19 @@ func (im *importer) store(ctx context.Context, rec *record) (counter *int, err e
 	case err != nil:
 		return nil, err
 	}
-	have, ended, err := compare(ctx, r, rec)
+	messages, err := im.layout(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	have, ended, err := compare(ctx, r, rec, messages)
 	if err != nil {
 		return nil, err
 	}
 	if ended {
 		return &im.sum.Unchanged, nil
 	}
-	for n := have + 1; n <= len(rec.messages); n++ {
-		if err := im.put(ctx, r, n, rec.messages[n-1]); err != nil {
-			return nil, err
-		}
+	if err := messages.add(ctx, r, rec, have); err != nil {
+		return nil, err
 	}
 	err = r.End(ctx, run.Completed)
 	if errors.Is(err, inmem.ErrTransition) {
@@ -80,22 +79,26 @@ func (im *importer) store(ctx context.Context, rec *record) (counter *int, err e
 	return counter, err
 }
 
-// put stores the n-th message, which is not there yet.
-func (im *importer) put(ctx context.Context, r *inmem.Run, n int, message []byte) error {
-	key := messageKey(n)
-	version, err := r.KV().PutIf(ctx, key, message, 0)
-	switch {
-	case errors.Is(err, inmem.ErrWrongVersion), errors.Is(err, inmem.ErrRunNotActive):
-		return conflict("somebody else writes to it: %s", plainError(err))
-	case err != nil:
-		return err
+// layout is a way in which a run has its messages.
+type layout interface {
+	// compare holds the messages that the run has against the record's first
+	// ones, and returns how many they are.
+	compare(ctx context.Context, r *inmem.Run, rec *record) (have int, err error)
+	// add adds the others.
+	add(ctx context.Context, r *inmem.Run, rec *record, have int) error
+}
+
+func (im *importer) layout(ctx context.Context, r *inmem.Run) (layout, error) {
+	old, err := isOld(ctx, r)
+	if old {
+		return asKeys{im}, err
 	}
-	return im.stored(r.ID(), key, version, message)
+	return asEvents{im}, err
 }
 
 // compare holds a stored run against its record. have is how many messages it
 // has; ended says that it has all and takes no more.
-func compare(ctx context.Context, r *inmem.Run, rec *record) (have int, ended bool, err error) {
+func compare(ctx context.Context, r *inmem.Run, rec *record, messages layout) (have int, ended bool, err error) {
 	info, err := r.Info()
 	if err != nil {
 		return 0, false, err
@@ -103,19 +106,8 @@ func compare(ctx context.Context, r *inmem.Run, rec *record) (have int, ended bo
 	if !maps.Equal(info.Tags, rec.meta.Tags) {
 		return 0, false, conflict("its tags are %s, the file's %s", plainOr(tagsText(info.Tags), "none"), plainOr(tagsText(rec.meta.Tags), "none"))
 	}
-	for it, err := range r.KV().List(ctx, messagePrefix) {
-		if err != nil {
-			return 0, false, err
-		}
-		have++
-		switch {
-		case have > len(rec.messages):
-			return 0, false, conflict("it has more than the file's %s", plural(len(rec.messages), "message"))
-		case it.Key != messageKey(have):
-			return 0, false, conflict("%s is missing", messageKey(have))
-		case !bytes.Equal(it.Value, rec.messages[have-1]):
-			return 0, false, conflict("%s is not what the file has", it.Key)
-		}
+	if have, err = messages.compare(ctx, r, rec); err != nil {
+		return 0, false, err
 	}
 	complete := have == len(rec.messages)
 	switch {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"inmem"
+	"inmem/event"
 	"inmem/run"
+	"inmem/trace"
 )
 
 // recorded is 100 recorded runs of a real agent, beside the module.
@@ -82,18 +85,87 @@ func requireStored(t *testing.T, dir string, file []byte, want int) {
 		require.Equal(t, run.Completed, info.Status)
 		require.Equal(t, uint64(len(rec.messages))+2, info.LastVersion, "one commit a message, one for each end")
 		n, found := 0, false
-		for it, err := range r.KV().List(context.Background(), "") {
+		for e, err := range r.Events().Read(context.Background(), event.Main) {
 			require.NoError(t, err)
-			require.Equal(t, messageKey(n+1), it.Key)
-			_, rest, found = bytes.Cut(rest, it.Value)
+			require.Equal(t, strconv.Itoa(n+1), e.ID)
+			require.Equal(t, uint64(n+2), e.Version)
+			_, rest, found = bytes.Cut(rest, e.Payload)
 			require.True(t, found, "not as it stands in the file")
-			require.Equal(t, string(rec.messages[n]), string(it.Value))
+			require.Equal(t, string(rec.messages[n]), string(e.Payload))
 			n++
 		}
 		require.Len(t, rec.messages, n)
+		require.NoError(t, r.Events().Verify(context.Background(), event.Main))
+		requireSpansAndCounters(t, r, rec.messages)
 		messages += n
 	}
 	require.Equal(t, want, messages)
+}
+
+// requireSpansAndCounters wants of a run what its messages give: a span for each
+// call, begun with the call's message and ended with its result's, and counters
+// that came with the last message. It reads the messages in its own way.
+func requireSpansAndCounters(t *testing.T, r *inmem.Run, messages []json.RawMessage) {
+	t.Helper()
+	ctx := context.Background()
+	type span struct {
+		name, id, input, output string
+		answered                bool
+		version                 uint64
+	}
+	var want []*span
+	sum := counters{Roles: map[string]int{}}
+	for i, raw := range messages {
+		var m struct {
+			Role, Content string
+			Tool_calls    []struct {
+				ID       string
+				Function struct{ Name, Arguments string }
+			}
+			Tool_call_id string
+		}
+		require.NoError(t, json.Unmarshal(raw, &m))
+		version := uint64(i) + 2
+		sum.Messages++
+		sum.Roles[m.Role]++
+		for _, c := range m.Tool_calls {
+			sum.ToolCalls++
+			want = append(want, &span{name: c.Function.Name, id: c.ID, input: c.Function.Arguments, version: version})
+		}
+		if m.Tool_call_id == "" {
+			continue
+		}
+		sum.ToolResults++
+		for _, s := range want {
+			if s.id == m.Tool_call_id && !s.answered {
+				s.answered, s.output, s.version = true, m.Content, version
+				break
+			}
+		}
+	}
+	n := 0
+	for have, err := range r.Trace().List(ctx, trace.Filter{}) {
+		require.NoError(t, err)
+		require.Less(t, n, len(want))
+		w := want[n]
+		require.Equal(t, *w, span{
+			have.Name, have.Attributes[trace.AttrToolCallID], string(have.Input), string(have.Output),
+			have.Status == trace.OK, have.Version,
+		})
+		require.Equal(t, trace.ToolCall, have.Kind)
+		require.Equal(t, w.name, have.Attributes[trace.AttrToolName])
+		n++
+	}
+	require.Len(t, want, n)
+	if len(messages) == 0 {
+		return
+	}
+	cell, err := r.State().Get(ctx, countersCell)
+	require.NoError(t, err)
+	require.Equal(t, uint64(len(messages))+1, cell.Version)
+	var have counters
+	require.NoError(t, json.Unmarshal(cell.Data, &have))
+	require.Equal(t, sum, have)
 }
 
 func TestImportOfRecordedRuns(t *testing.T) {
@@ -184,10 +256,10 @@ func requireLedger(t *testing.T, dir string, file []byte, ledger []acknowledged)
 	for _, a := range ledger {
 		r, err := db.Run(a.Run)
 		require.NoError(t, err)
-		it, err := r.KV().GetItem(ctx, a.Key)
+		e, err := r.Events().Get(ctx, a.Stream, a.Sequence)
 		require.NoError(t, err)
-		sum := sha256.Sum256(it.Value)
-		require.Equal(t, a, acknowledged{a.Run, it.Key, it.Version, hex.EncodeToString(sum[:])})
+		sum := sha256.Sum256(e.Payload)
+		require.Equal(t, a, acknowledged{Run: a.Run, Stream: event.Main, Sequence: e.Sequence, Version: e.Version, SHA256: hex.EncodeToString(sum[:])})
 	}
 	for id, rec := range records {
 		r, err := db.Run(id)
@@ -196,16 +268,17 @@ func requireLedger(t *testing.T, dir string, file []byte, ledger []acknowledged)
 		}
 		require.NoError(t, err)
 		n := 0
-		for it, err := range r.KV().List(ctx, messagePrefix) {
+		for e, err := range r.Events().Read(ctx, event.Main) {
 			require.NoError(t, err)
-			require.Equal(t, messageKey(n+1), it.Key)
-			require.Equal(t, string(rec.messages[n]), string(it.Value))
+			require.Equal(t, string(rec.messages[n]), string(e.Payload))
 			n++
 		}
+		requireSpansAndCounters(t, r, rec.messages[:n]) // never half a message
 	}
 }
 
-// TestImportContinuesAndRefuses makes runs as other programs may have left them.
+// TestImportContinuesAndRefuses makes runs as other programs, and older imports,
+// may have left them: with the messages under keys.
 func TestImportContinuesAndRefuses(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")

@@ -59,13 +59,18 @@ func (c *inRun) in(a *app, open func(*app, func(*inmem.DB) error) error, key str
 // kvGetCmd reads a key.
 type kvGetCmd struct {
 	inRun
+	past
 	Key  string `arg:""`
 	JSON bool   `name:"json" help:"A JSON object with value, version and deadline."`
 }
 
 func (c *kvGetCmd) Run(a *app) error {
 	return c.read(a, c.Key, func(r *inmem.Run, key string) error {
-		it, err := r.KV().GetItem(a.ctx, key)
+		f, err := c.of(a, r)
+		if err != nil {
+			return err
+		}
+		it, err := f.KV().GetItem(a.ctx, key)
 		if err != nil {
 			return err
 		}
@@ -145,6 +150,7 @@ func (c *kvDelCmd) Run(a *app) error {
 // kvLsCmd lists keys.
 type kvLsCmd struct {
 	inRun
+	past
 	Prefix  string `arg:"" optional:"" help:"Only keys that begin so."`
 	Reverse bool   `help:"From the last key to the first."`
 	Limit   int    `help:"At most so many." placeholder:"N"`
@@ -171,8 +177,12 @@ func (c *kvLsCmd) Run(a *app) error {
 }
 
 func (c *kvLsCmd) list(a *app, r *inmem.Run, prefix string, opts []kv.ListOption) error {
+	f, err := c.of(a, r)
+	if err != nil {
+		return err
+	}
 	t := keyTable()
-	for it, err := range r.KV().List(a.ctx, prefix, opts...) {
+	for it, err := range f.KV().List(a.ctx, prefix, opts...) {
 		if err != nil {
 			return err
 		}

@@ -16,8 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"inmem"
+	"inmem/event"
 	"inmem/recovery"
 	"inmem/run"
+	"inmem/state"
+	"inmem/trace"
 	"inmem/wal"
 )
 
@@ -44,6 +47,12 @@ func readWhileWriting(t *testing.T, round int) {
 	require.NoError(t, err)
 	_, err = r.KV().Put(ctx, "count", []byte("0"))
 	require.NoError(t, err)
+	_, err = r.Trace().Start(ctx, trace.Start{Kind: trace.Thought, Name: "busy"})
+	require.NoError(t, err)
+	_, err = r.State().Init(ctx, "cell", state.Value{State: "busy"})
+	require.NoError(t, err)
+	_, err = r.Events().Append(ctx, event.Main, event.New{Type: "began"})
+	require.NoError(t, err)
 
 	var acknowledged atomic.Int64
 	var failed error
@@ -56,6 +65,9 @@ func readWhileWriting(t *testing.T, round int) {
 			for end := n + 100; n < end && failed == nil; n++ {
 				if _, failed = r.KV().Put(ctx, fmt.Sprint("filler", n%7), filler); failed == nil {
 					_, failed = r.KV().Put(ctx, "count", []byte(strconv.FormatInt(n, 10)))
+				}
+				if failed == nil {
+					_, failed = r.Events().Append(ctx, event.Main, event.New{Type: "counted"})
 				}
 				if failed == nil {
 					acknowledged.Store(n)
@@ -72,7 +84,8 @@ func readWhileWriting(t *testing.T, round int) {
 	id := r.ID().String()
 	for _, args := range [][]string{
 		{"wal", "dump"}, {"wal", "dump", "--limit", "1"}, {"run", "ls"}, {"run", "show", id}, {"run", "show", id, "--history"},
-		{"kv", "ls", "--run", id}, {"stat"}, {"check"}, {"backup", "--to", filepath.Join(t.TempDir(), "copy")},
+		{"kv", "ls", "--run", id}, {"event", "ls", id}, {"event", "verify", id}, {"state", "history", id, "cell"}, {"trace", "ls", id, "--at", "3"},
+		{"run", "show", id, "--tree"}, {"run", "tail", id}, {"stat"}, {"check"}, {"backup", "--to", filepath.Join(t.TempDir(), "copy")},
 	} {
 		select {
 		case burst <- struct{}{}:

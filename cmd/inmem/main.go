@@ -27,6 +27,9 @@ type grammar struct {
 	Import  importCmd  `cmd:"" help:"Import recorded chat transcripts, a run for each line."`
 	Run     runCmd     `cmd:"" help:"List, show and delete runs."`
 	KV      kvCmd      `cmd:"" name:"kv" help:"Read and write the keys of a run."`
+	Event   eventCmd   `cmd:"" help:"Read and verify the events of a run."`
+	State   stateCmd   `cmd:"" help:"Read the state cells of a run."`
+	Trace   traceCmd   `cmd:"" help:"Read the spans of a run: what its agent did."`
 	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
 	WAL     walCmd     `cmd:"" name:"wal" help:"Look into the write-ahead log."`
 	Stat    statCmd    `cmd:"" help:"Show what is in a store, and what it takes on disk."`
@@ -47,7 +50,7 @@ Exit codes:
   0  all is well
   1  it failed; standard error says why
   2  the command line is wrong
-  3  there is no such store, run or key
+  3  there is no such store, run or key; nor event, state cell, span or version
   4  stored data is damaged; after salvage: not all of it could be got out
   5  another program has the store open
   6  some of the input was bad or conflicts; the rest went in

@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
+			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "seedfaces": seedFacesCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
 			"hold": holdCmd, "write": writeCmd, "unfinished": unfinishedCmd, "freeze": freezeCmd, "frozen": frozenCmd, "thaw": thawCmd,
 		},
 	})

@@ -16,9 +16,17 @@ type jsonOp struct {
 	KeyBase64 string  `json:"key_base64,omitempty"`
 	Size      *int    `json:"size,omitempty"` // of a put's value, in bytes
 	Deadline  string  `json:"deadline,omitempty"`
-	Status    string  `json:"status,omitempty"` // of metadata
+	Status    string  `json:"status,omitempty"` // of metadata, and of a span
 	Preview   string  `json:"preview,omitempty"`
-	Flaw      string  `json:"flaw,omitempty"` // of metadata that cannot be read
+
+	// What the faces know.
+	Stream   string `json:"stream,omitempty"` // of an event …
+	Sequence uint64 `json:"sequence,omitempty"`
+	Type     string `json:"type,omitempty"`
+	Cell     string `json:"cell,omitempty"` // … of a state cell …
+	State    string `json:"state,omitempty"`
+	Span     string `json:"span,omitempty"` // … or of a span
+	Flaw     string `json:"flaw,omitempty"` // of metadata that cannot be read
 }
 
 const previewSize = 60
@@ -40,6 +48,11 @@ func jsonOpOf(c *inmem.Commit, o *inmem.Op) jsonOp {
 	if o.Key != "" {
 		j.Key, j.KeyBase64 = jsonText(o.Key)
 	}
+	m := meaningOf(c, o)
+	j.Stream, j.Sequence, j.Type, j.Cell, j.State, j.Status = m.stream, m.sequence, m.eventType, m.cell, m.state, m.status
+	if m.span != 0 {
+		j.Span = m.span.String()
+	}
 	if o.Kind != op.Put {
 		return j
 	}
@@ -48,7 +61,9 @@ func jsonOpOf(c *inmem.Commit, o *inmem.Op) jsonOp {
 	if o.Deadline != 0 {
 		j.Deadline = isoTime(o.Deadline)
 	}
-	if o.Tag != op.RunMetadata {
+	if m.verb != "" {
+		j.Preview = dataText(m.data)
+	} else if o.Tag != op.RunMetadata {
 		j.Preview = preview(o.Value, previewSize)
 	} else if info, err := run.DecodeRecord(c.Run, o.Value); err != nil {
 		j.Flaw = err.Error()
@@ -66,6 +81,10 @@ func opText(s style, c *inmem.Commit, o *inmem.Op) string {
 	case o.Tag == op.RunMetadata && o.Kind == op.Put:
 		return metadataText(s, c, o)
 	}
+	m := meaningOf(c, o)
+	if m.verb != "" {
+		return m.text(s)
+	}
 	key := plain(o.Key)
 	if o.Tag != op.KV {
 		key = o.Tag.String() + " " + key
@@ -77,6 +96,18 @@ func opText(s style, c *inmem.Commit, o *inmem.Op) string {
 	text += fmt.Sprintf("  %s  %s", bytesText(len(o.Value)), s.dim(preview(o.Value, previewSize)))
 	if o.Deadline != 0 {
 		text += "  until " + timeText(o.Deadline, milliLayout)
+	}
+	return text
+}
+
+// text is an operation as its face sees it.
+func (m *meaning) text(s style) string {
+	text := m.verb + " " + s.bold(m.subject)
+	if m.detail != "" {
+		text += "  " + m.detail
+	}
+	if len(m.data) > 0 {
+		text += fmt.Sprintf("  %s  %s", bytesText(len(m.data)), s.dim(preview(m.data, previewSize)))
 	}
 	return text
 }

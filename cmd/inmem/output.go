@@ -124,6 +124,9 @@ func preview(value []byte, n int) string {
 	return quoted
 }
 
+// whole is all of a value, quoted.
+func whole(value []byte) string { return preview(value, 4*len(value)) } // the most that quoting makes of it
+
 // bytesText is a number of bytes for people.
 func bytesText[T int | int64 | uint64](n T) string {
 	if n < 1024 {

@@ -11,8 +11,9 @@ import (
 type runShowCmd struct {
 	store
 	ID      string `arg:"" help:"The run's ID, or the beginning of it."`
-	History bool   `help:"The commits instead of the keys."`
-	JSON    bool   `name:"json" help:"The run as a JSON object, with its keys; with --history each commit as one more line."`
+	History bool   `help:"The commits instead of the keys." xor:"form"`
+	Tree    bool   `help:"The spans, as they belong together, instead of the keys." xor:"form"`
+	JSON    bool   `name:"json" help:"The run as a JSON object, with its keys; with --history each commit, with --tree each tree of spans, as one more line."`
 }
 
 // shown is what show knows of a run.
@@ -22,6 +23,11 @@ type shown struct {
 	Keys   int       `json:"keys"`
 	Bytes  int64     `json:"bytes"` // of keys and values
 	List   []keyInfo `json:"list,omitempty"`
+
+	Events  uint64 `json:"events,omitempty"`
+	Streams int    `json:"streams,omitempty"` // that the events are in
+	Cells   int    `json:"cells,omitempty"`   // of state
+	Spans   int    `json:"spans,omitempty"`
 }
 
 func (c *runShowCmd) Run(a *app) error {
@@ -35,22 +41,44 @@ func (c *runShowCmd) Run(a *app) error {
 			return err
 		}
 		if c.JSON {
-			if c.History {
-				s.List = nil
-			}
-			if err := a.json(s); err != nil || !c.History {
-				return err
-			}
-			return historyJSON(a, r)
+			return c.json(a, r, s)
 		}
 		s.print(a)
 		a.printf("\n")
-		if c.History {
+		switch {
+		case c.History:
 			return historyTable(a, r)
+		case c.Tree:
+			roots, err := r.Trace().Tree(a.ctx)
+			if err != nil {
+				return err
+			}
+			printTree(a, roots)
+		default:
+			s.printKeys(a)
 		}
-		s.printKeys(a)
 		return nil
 	})
+}
+
+func (c *runShowCmd) json(a *app, r *inmem.Run, s *shown) error {
+	if c.History || c.Tree {
+		s.List = nil
+	}
+	if err := a.json(s); err != nil {
+		return err
+	}
+	switch {
+	case c.History:
+		return historyJSON(a, r)
+	case c.Tree:
+		roots, err := r.Trace().Tree(a.ctx)
+		if err != nil {
+			return err
+		}
+		return treeJSON(a, roots)
+	}
+	return nil
 }
 
 func (c *runShowCmd) gather(a *app, r *inmem.Run) (*shown, error) {
@@ -71,7 +99,30 @@ func (c *runShowCmd) gather(a *app, r *inmem.Run) (*shown, error) {
 		s.Keys++
 		s.Bytes += int64(len(it.Key) + len(it.Value))
 	}
-	return s, nil
+	return s, s.count(a, r)
+}
+
+// count counts what there is beside keys.
+func (s *shown) count(a *app, r *inmem.Run) (err error) {
+	for name, err := range r.Events().Streams(a.ctx) {
+		if err != nil {
+			return err
+		}
+		n, err := r.Events().Len(a.ctx, name)
+		if err != nil {
+			return err
+		}
+		s.Events += n
+		s.Streams++
+	}
+	for _, err := range r.State().List(a.ctx, "") {
+		if err != nil {
+			return err
+		}
+		s.Cells++
+	}
+	s.Spans, err = r.Trace().Len(a.ctx)
+	return err
 }
 
 func (s *shown) print(a *app) {
@@ -93,6 +144,15 @@ func (s *shown) print(a *app) {
 	}
 	field("version", count(s.LastVersion))
 	field("keys", count(s.Keys)+", "+bytesText(s.Bytes))
+	if s.Events > 0 {
+		field("events", count(s.Events)+" in "+plural(s.Streams, "stream"))
+	}
+	if s.Cells > 0 {
+		field("state", plural(s.Cells, "cell"))
+	}
+	if s.Spans > 0 {
+		field("trace", plural(s.Spans, "span"))
+	}
 	field("digest", s.Digest)
 	t.print(a)
 }

@@ -2,24 +2,29 @@
 // it knows is what it has stored, so that it can be killed at any moment and
 // goes on as if nothing had happened.
 //
-// A turn is two commits. The first holds what the model wants done, before
-// anything is done; the second what the tool answered. A process that finds a
-// call without its answer cannot know whether the tool had run: it calls the
-// tool again with the same call ID, and the tool must know calls it has seen.
+// Its messages are events, what it is at is a state cell with a machine, and
+// its tool calls are spans. A turn is two transactions. The first holds what
+// the model wants done, before anything is done; the second what the tool
+// answered. A process that finds a call without its answer cannot know whether
+// the tool had run: it calls the tool again with the same call ID, and the tool
+// must know calls it has seen.
 //
-// Invariant: every message is stored once, under the next number.
+// Invariant: every message is stored once, as the event with its number, and
+// in the same commit as all that follows from it.
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"inmem"
-	"inmem/kv"
+	"inmem/event"
 	"inmem/run"
+	"inmem/state"
+	"inmem/trace"
 )
 
 // Message is a message in the OpenAI chat format.
@@ -78,10 +83,20 @@ type Event struct {
 	Messages int     `json:"messages,omitempty"`
 }
 
-// Write is a key that a commit set, with the SHA-256 of its value.
+// Write is what a commit did, for holding it against what is stored.
 type Write struct {
-	Key    string `json:"key"`
+	Face     string   `json:"face"`               // "event", "state" or "trace"
+	Sequence uint64   `json:"sequence,omitempty"` // of an event of the main stream
+	Span     trace.ID `json:"span,omitempty"`
+	// SHA256 is an event's hash, or that of the state and data of the agent's
+	// cell, or of what went into a span or came out of it.
 	SHA256 string `json:"sha256"`
+}
+
+// Hash returns the SHA-256 of data as a Write has it.
+func Hash(data ...[]byte) string {
+	sum := sha256.Sum256(bytes.Join(data, []byte{0}))
+	return hex.EncodeToString(sum[:])
 }
 
 // Agent works in a run.
@@ -96,17 +111,29 @@ type Agent struct {
 	chat []Message
 }
 
-// progress is stored beside each message, in the same commit: the two never
-// disagree, whenever the process dies.
+// CellName is the name of the state cell that says what the agent is at.
+const CellName = "agent"
+
+// The states of the cell.
+const (
+	thinking = "thinking" // the model is to say what comes next
+	calling  = "calling"  // a tool's answer is waited for
+	finished = "finished"
+)
+
+// machine says in which order the states may come.
+var machine = state.Machine{Initial: thinking, Transitions: map[string][]string{
+	thinking: {calling, finished}, calling: {thinking},
+}}
+
+// progress is the cell's data.
 type progress struct {
 	Messages int    `json:"messages"`
 	Waiting  string `json:"waiting,omitempty"` // the call whose answer is not there yet
 }
 
-const (
-	messagePrefix = "messages/"
-	progressKey   = "progress"
-)
+// rootSpan is the whole of the agent's work: its first span.
+const rootSpan trace.ID = 1
 
 // Work takes the run up where it is and goes on to its end.
 func (a *Agent) Work(ctx context.Context) error {
@@ -125,7 +152,7 @@ func (a *Agent) Work(ctx context.Context) error {
 			if err := a.answer(ctx, call); err != nil {
 				return err
 			}
-		case a.finished():
+		case a.hasEnded():
 			return a.end(ctx)
 		default:
 			next, err := a.Model.Next(a.chat)
@@ -141,15 +168,11 @@ func (a *Agent) Work(ctx context.Context) error {
 
 // load reads the chat from the run.
 func (a *Agent) load(ctx context.Context) error {
-	for it, err := range a.Run.KV().List(ctx, messagePrefix) {
+	for e, err := range event.Typed[Message](a.Run.Events(), nil).Read(ctx, event.Main) {
 		if err != nil {
 			return err
 		}
-		var m Message
-		if err := json.Unmarshal(it.Value, &m); err != nil {
-			return fmt.Errorf("%s: %w", it.Key, err)
-		}
-		a.chat = append(a.chat, m)
+		a.chat = append(a.chat, e.Value)
 	}
 	info, err := a.Run.Info()
 	if err != nil {
@@ -174,8 +197,8 @@ func (a *Agent) waiting() *ToolCall {
 	return &last.ToolCalls[0] // the model makes one call at a time
 }
 
-// finished reports whether the model has said its last word.
-func (a *Agent) finished() bool {
+// hasEnded reports whether the model has said its last word.
+func (a *Agent) hasEnded() bool {
 	last := &a.chat[len(a.chat)-1]
 	return last.Role == "assistant" && len(last.ToolCalls) == 0
 }
@@ -199,43 +222,6 @@ func (a *Agent) call(call *ToolCall) (result string, again bool, err error) {
 		return "", false, fmt.Errorf("no tool %q", call.Function.Name)
 	}
 	return tool.Call(call.ID, []byte(call.Function.Arguments))
-}
-
-// store appends messages to the chat, in one commit with the progress. A
-// number that is taken means that another agent works in this run.
-func (a *Agent) store(ctx context.Context, messages ...Message) error {
-	event := Event{Kind: Stored, Run: a.Run.ID(), Message: messages[len(messages)-1]}
-	var batch kv.Batch
-	add := func(key string, value any, put func(key string, b []byte)) error {
-		b, err := json.Marshal(value)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(b)
-		event.Writes = append(event.Writes, Write{key, hex.EncodeToString(sum[:])})
-		put(key, b)
-		return nil
-	}
-	for _, m := range messages {
-		a.chat = append(a.chat, m)
-		key := fmt.Sprintf("%s%08d", messagePrefix, len(a.chat))
-		if err := add(key, m, func(key string, b []byte) { batch.PutIf(key, b, 0) }); err != nil {
-			return err
-		}
-	}
-	now := progress{Messages: len(a.chat)}
-	if call := a.waiting(); call != nil {
-		now.Waiting = call.ID
-	}
-	if err := add(progressKey, now, func(key string, b []byte) { batch.Put(key, b) }); err != nil {
-		return err
-	}
-	version, err := a.Run.KV().Write(ctx, &batch)
-	if err != nil {
-		return err
-	}
-	event.Version = version
-	return a.Report(event)
 }
 
 func (a *Agent) end(ctx context.Context) error {
