@@ -17,7 +17,7 @@ import (
 
 // Tx is a transaction on one run: it reads one version of the run and its own
 // writes, keeps what it writes to itself, and is carried out as one commit, or
-// not at all. Get one from Run.Update, Run.View or Run.Begin. It is for one
+// not at all. Get one from Run.Update, Run.View, Run.Begin or Run.BeginView. It is for one
 // goroutine.
 //
 // Transactions are serializable: a commit is refused with a *ConflictError
@@ -41,6 +41,7 @@ type Tx struct {
 	snap       *shard.Snapshot
 	now        int64 // deadlines are judged by the moment the transaction began
 	reads      readSet
+	few        [4]op.Key                   // where the keys of reads begin: most transactions need no more
 	writes     btree.Map[string, op.Write] // by the key in the run's map
 	size       int
 	durability op.Durability
@@ -54,6 +55,7 @@ func (r *Run) begin(readOnly bool) (*Tx, error) {
 		return nil, err
 	}
 	tx := &Tx{run: r, readOnly: readOnly, snap: snap, now: r.db.store.Clock.Now(), table: &r.db.txs}
+	tx.reads.keys = tx.few[:0]
 	tx.table.add(tx)
 	return tx, nil
 }
@@ -66,6 +68,16 @@ func (r *Run) Begin(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	return r.begin(false)
+}
+
+// BeginView begins a transaction that only reads: everything read through it is
+// of one version, writes are ErrReadOnly, and Commit and Rollback both just end
+// it, as Options.TxTimeout does. Prefer View.
+func (r *Run) BeginView(ctx context.Context) (*Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return r.begin(true)
 }
 
 // Update calls fn with a transaction and commits it, unless fn returns an
@@ -97,10 +109,7 @@ func (r *Run) attempt(ctx context.Context, fn func(tx *Tx) error) error {
 // one version. Writes are ErrReadOnly. View takes O(1), waits for nobody, and
 // returns what fn returns.
 func (r *Run) View(ctx context.Context, fn func(tx *Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	tx, err := r.begin(true)
+	tx, err := r.BeginView(ctx)
 	if err != nil {
 		return err
 	}
@@ -119,7 +128,10 @@ func (tx *Tx) Commit(ctx context.Context) (version uint64, err error) {
 		return 0, err
 	}
 	version = tx.snap.Version
-	req := op.Request{Durability: tx.durability, Basis: tx.reads.basis(&view{snap: tx.snap, now: tx.now})}
+	req := op.Request{
+		Writes: make([]op.Write, 0, tx.writes.Len()), Durability: tx.durability,
+		Basis: tx.reads.basis(view{snap: tx.snap, now: tx.now}),
+	}
 	tx.writes.Scan(func(_ string, w op.Write) bool {
 		req.Writes = append(req.Writes, w)
 		return true
@@ -220,7 +232,9 @@ func (tx *Tx) get(tag op.Tag, key string) (op.Item, bool) {
 	if w, ok := tx.writes.Get(op.MapKey(tag, key)); ok {
 		return pending(&w, tx.now)
 	}
-	tx.reads.key(tag, key)
+	if !tx.readOnly {
+		tx.reads.key(tag, key)
+	}
 	it, ok := tx.snap.Get(tag, key)
 	return it, ok && !it.Expired(tx.now)
 }
@@ -309,16 +323,22 @@ func (tx *Tx) write(req *op.Request) (res op.Result, err error) {
 	}
 	size := tx.size
 	for i := range req.Writes {
-		size += op.OpSize(len(req.Writes[i].Key), len(req.Writes[i].Value))
+		w := &req.Writes[i]
+		size += op.OpSize(len(w.Key), len(w.Value))
+		if old, replaced := tx.writes.Get(op.MapKey(w.Tag, w.Key)); replaced {
+			size -= op.OpSize(len(old.Key), len(old.Value))
+		}
 	}
 	if limit := tx.run.db.limits.MaxCommit; size > limit {
 		return op.Result{}, &op.SizeError{Err: op.ErrBatchTooLarge, Size: size, Max: limit}
 	}
-	tx.size = size
 	for _, w := range req.Writes {
 		w.Expect = op.Expect{} // it held for what the transaction sees, and that is validated
 		w.Value = append([]byte(nil), w.Value...)
-		tx.writes.Set(op.MapKey(w.Tag, w.Key), w)
+		tx.size += op.OpSize(len(w.Key), len(w.Value))
+		if old, replaced := tx.writes.Set(op.MapKey(w.Tag, w.Key), w); replaced {
+			tx.size -= op.OpSize(len(old.Key), len(old.Value))
+		}
 	}
 	tx.durability = op.Stronger(tx.durability, req.Durability)
 	return res, nil

@@ -130,6 +130,23 @@ func TestViewOnlyReads(t *testing.T) {
 		assert.Equal(t, 1, n, "the history is as of the version, too")
 		return nil
 	}))
+	tx, err := r.BeginView(ctx)
+	require.NoError(t, err)
+	put(t, r, "k", "3")
+	b, err := tx.KV().Get(ctx, "k")
+	require.NoError(t, err)
+	assert.Equal(t, "2", string(b))
+	_, err = tx.KV().Delete(ctx, "k")
+	require.ErrorIs(t, err, inmem.ErrReadOnly)
+	version, err := tx.Commit(ctx)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, version, "what it read")
+	_, err = tx.KV().Get(ctx, "k")
+	require.ErrorIs(t, err, inmem.ErrTxDone)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = r.BeginView(cancelled)
+	require.ErrorIs(t, err, context.Canceled)
 	mine := errors.New("mine")
 	assert.Equal(t, mine, r.View(ctx, func(*inmem.Tx) error { return mine }))
 }
@@ -491,4 +508,31 @@ func checkListing(t *testing.T, rt *rapid.T, s kv.Store, model map[string]string
 		got = append(got, it.Key+"="+string(it.Value))
 	}
 	require.Equal(t, strings.Join(want, " "), strings.Join(got, " "))
+}
+
+// TestTxOverwritesCountOnce: a transaction is as large as its commit, however
+// often it wrote its keys.
+func TestTxOverwritesCountOnce(t *testing.T) {
+	r := newStore(t, func(o *inmem.Options) { o.MaxKeySize, o.MaxValueSize, o.MaxCommitSize = 10, 1000, 3000 }).begin()
+	require.NoError(t, r.Update(ctx, func(tx *inmem.Tx) error {
+		for i := range 100 {
+			var b kv.Batch
+			b.Put("k", make([]byte, 500+i))
+			b.Put("k", make([]byte, 1000))
+			if _, err := tx.KV().Write(ctx, &b); err != nil {
+				return err
+			}
+			_, err := tx.KV().Delete(ctx, "k")
+			require.NoError(t, err)
+		}
+		for i := range 2 {
+			_, err := tx.KV().Put(ctx, fmt.Sprint(i), make([]byte, 1000))
+			require.NoError(t, err)
+		}
+		_, err := tx.KV().Put(ctx, "2", make([]byte, 1000))
+		require.ErrorIs(t, err, inmem.ErrBatchTooLarge, "it is still bounded")
+		_, err = tx.KV().Put(ctx, "1", make([]byte, 999))
+		require.NoError(t, err, "it takes the place of another")
+		return nil
+	}))
 }

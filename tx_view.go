@@ -42,11 +42,16 @@ func (s *readSet) key(tag op.Tag, key string) {
 }
 
 // basis returns what was read, as a request carries it.
-func (s *readSet) basis(v op.View) *op.Basis {
+func (s *readSet) basis(v view) *op.Basis {
 	if len(s.keys) == 0 && len(s.ranges) == 0 {
 		return nil
 	}
-	return &op.Basis{View: v, Keys: s.keys, Ranges: s.ranges}
+	both := &struct { // one allocation
+		op.Basis
+		view
+	}{op.Basis{Keys: s.keys, Ranges: s.ranges}, v}
+	both.Basis.View = &both.view
+	return &both.Basis
 }
 
 // txView is what a transaction saw when View was called: the run's snapshot
@@ -69,8 +74,12 @@ func (v *txView) Get(tag op.Tag, key string) (op.Item, bool) {
 	return v.base.Get(tag, key)
 }
 
-// read records what was read, unless the transaction has ended.
+// read records what was read, unless the transaction has ended, or has no
+// commit that it could be held against.
 func (v *txView) read(record func(*readSet)) {
+	if v.tx.readOnly {
+		return
+	}
 	v.tx.mu.Lock()
 	defer v.tx.mu.Unlock()
 	if v.tx.err == nil {
@@ -100,23 +109,55 @@ func (v *txView) Scan(tag op.Tag, r op.Range, fn func(key string, it op.Item) bo
 	v.read(func(s *readSet) { s.ranges = append(s.ranges, seen) })
 }
 
-// own returns the transaction's writes in a range, in the order of the scan.
-func (v *txView) own(tag op.Tag, r op.Range) []op.Write {
+// own returns the transaction's writes in a range, in the order of the scan. It
+// takes what is asked for and no more: a face that looks for its last key does
+// not go through all that was written before.
+func (v *txView) own(tag op.Tag, r op.Range) (o ownWrites) {
 	if v.writes == nil {
-		return nil
+		return o
 	}
-	var list []op.Write
-	v.writes.Ascend(op.MapKey(tag, r.From), func(_ string, w op.Write) bool {
-		if w.Tag != tag || r.To != "" && w.Key >= r.To {
-			return false
+	o = ownWrites{it: v.writes.Iter(), tag: tag, span: r}
+	if !r.Reverse {
+		o.left = o.it.Seek(op.MapKey(tag, r.From))
+	} else {
+		end := op.MapKey(tag, r.To)
+		if r.To == "" {
+			end = op.MapKey(tag+1, "")
 		}
-		list = append(list, w)
-		return true
-	})
-	if r.Reverse {
-		slices.Reverse(list)
+		if o.it.Seek(end) {
+			o.left = o.it.Prev()
+		} else {
+			o.left = o.it.Last()
+		}
 	}
-	return list
+	o.load()
+	return o
+}
+
+// ownWrites is a transaction's writes in a range that were not handed out yet.
+type ownWrites struct {
+	it   btree.MapIter[string, op.Write]
+	tag  op.Tag
+	span op.Range
+	left bool     // there is a next one …
+	next op.Write // … and this is it
+}
+
+// load looks whether the iterator is still in the range.
+func (o *ownWrites) load() {
+	if o.left {
+		o.next = o.it.Value()
+		o.left = o.next.Tag == o.tag && o.next.Key >= o.span.From && (o.span.To == "" || o.next.Key < o.span.To)
+	}
+}
+
+func (o *ownWrites) advance() {
+	if o.span.Reverse {
+		o.left = o.it.Prev()
+	} else {
+		o.left = o.it.Next()
+	}
+	o.load()
 }
 
 // merge hands the items of a snapshot and a transaction's own writes to fn, in
@@ -126,7 +167,7 @@ type merge struct {
 	now     int64
 	left    int // of the limit; counting below 0 = no limit
 	reverse bool
-	own     []op.Write // not handed out yet
+	own     ownWrites
 	stopped bool
 	last    string // handed out last
 }
@@ -141,7 +182,7 @@ func (m *merge) give(key string, it op.Item) bool {
 
 // before hands out the own writes that come before key.
 func (m *merge) before(key string) bool {
-	for len(m.own) > 0 && (m.own[0].Key < key) != m.reverse && m.own[0].Key != key {
+	for m.own.left && (m.own.next.Key < key) != m.reverse && m.own.next.Key != key {
 		if !m.next() {
 			return false
 		}
@@ -151,17 +192,17 @@ func (m *merge) before(key string) bool {
 
 // replaced reports whether the transaction has written key itself: then its
 // own comes next.
-func (m *merge) replaced(key string) bool { return len(m.own) > 0 && m.own[0].Key == key }
+func (m *merge) replaced(key string) bool { return m.own.left && m.own.next.Key == key }
 
 func (m *merge) rest() {
-	for len(m.own) > 0 && m.next() {
+	for m.own.left && m.next() {
 	}
 }
 
 // next hands out the next own write; a delete is nothing to hand out.
 func (m *merge) next() bool {
-	w := m.own[0]
-	m.own = m.own[1:]
+	w := m.own.next
+	m.own.advance()
 	it, exists := pending(&w, m.now)
 	return !exists || m.give(w.Key, it)
 }

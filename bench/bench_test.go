@@ -17,6 +17,7 @@ func TestBench(t *testing.T) {
 	cfg, err := parse([]string{"-keys", "2000", "-runs", "10", "-value", "32", "-cell", "5ms", "-rounds", "2", "-dir", t.TempDir()})
 	require.NoError(t, err)
 	cfg.reopen = []int{500, 2000}
+	cfg.sizes = sizes{view: 100, commits: 40, query: 200, rate: 2000}
 	var out bytes.Buffer
 	require.NoError(t, bench(cfg, &out))
 	for _, want := range []string{
@@ -24,6 +25,10 @@ func TestBench(t *testing.T) {
 		"| put strict | ", "| put batched | ", "| put async | ", "| get | ", "| 50/50 | ", "| scan of 100 | ",
 		"| reopen, 500 commits in the log, ms | ", "| reopen, 2000 commits in the checkpoint, ms | ",
 		"| memory: bytes of heap a key | ",
+		"| transaction of 2 reads and 2 writes / put, strict, 16 callers | ", "| event / put, batched, 1 callers | ",
+		"| view of a run, 10 keys, ns | ", "| view of a run, 100 keys, ns | ",
+		"| version of a run of 40 commits, ms | ", "| query by tag, 100 of 200 runs, ms | ",
+		"| watch at 2000 commits/s: from the call, p99, µs | ",
 	} {
 		require.Contains(t, out.String(), want)
 	}

@@ -32,7 +32,7 @@ func reopening(cfg *config, table *table) error {
 
 func reopen(cfg *config, table *table, name string, commits int, checkpoint bool) error {
 	opts := inmem.Options{CheckpointBytes: -1}
-	s, err := cfg.open("reopen", opts)
+	s, err := cfg.openSet("reopen", opts)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func memory(cfg *config, table *table) error {
 	}
 	progress("loading %d keys to measure memory", cfg.keys)
 	before := heap()
-	s, err := cfg.open("memory", inmem.Options{})
+	s, err := cfg.openSet("memory", inmem.Options{})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,13 +24,13 @@ var (
 	modes   = []inmem.Durability{inmem.Strict, inmem.Batched, inmem.Async}
 )
 
-// store is an open store with the runs of the data set.
+// store is an open store.
 type store struct {
 	cfg  *config
 	dir  string
 	db   *inmem.DB
-	runs []kv.Store
-	keys []string // of one run; all runs have the same
+	runs []*inmem.Run
+	keys []string // of one run of the data set; all its runs have the same
 }
 
 // open makes a new store under a name of its own.
@@ -37,21 +38,33 @@ func (cfg *config) open(name string, opts inmem.Options) (*store, error) {
 	s := &store{cfg: cfg, dir: filepath.Join(cfg.dir, name)}
 	opts.Shards, opts.BatchCommits = cfg.shards, cfg.window
 	var err error
-	if s.db, err = inmem.Open(s.dir, &opts); err != nil {
-		return nil, err
-	}
-	for range cfg.runs {
-		r, err := s.db.BeginRun(context.Background(), run.Meta{})
+	s.db, err = inmem.Open(s.dir, &opts)
+	return s, err
+}
+
+// begin begins runs.
+func (s *store) begin(n int) error {
+	for range n {
+		r, err := s.db.BeginRun(ctx, run.Meta{})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		s.runs = append(s.runs, r.KV())
+		s.runs = append(s.runs, r)
+	}
+	return nil
+}
+
+// openSet makes a new store with the runs of the data set.
+func (cfg *config) openSet(name string, opts inmem.Options) (*store, error) {
+	s, err := cfg.open(name, opts)
+	if err != nil {
+		return nil, err
 	}
 	// Made once: formatting a key costs as much as reading it.
 	for k := range (cfg.keys + cfg.runs - 1) / cfg.runs {
 		s.keys = append(s.keys, fmt.Sprintf("key-%012d", k))
 	}
-	return s, nil
+	return s, s.begin(cfg.runs)
 }
 
 // remove closes the store and deletes its files.
@@ -64,21 +77,21 @@ func (s *store) remove() error {
 
 // key returns the n-th key of the data set and the run it is in.
 func (s *store) key(n int) (kv.Store, string) {
-	return s.runs[n%len(s.runs)], s.keys[n/len(s.runs)]
+	return s.runs[n%len(s.runs)].KV(), s.keys[n/len(s.runs)]
 }
 
 // load puts the keys [0, n) with the given number of callers.
 func (s *store) load(n, callers int, opts ...kv.WriteOption) error {
 	var next atomic.Int64
-	return parallel(callers, func(rng *rand.Rand) error {
-		value := s.cfg.newValue(rng)
+	list := s.cfg.callers(callers)
+	return parallel(callers, func(i int) error {
 		for {
 			k := int(next.Add(1)) - 1
 			if k >= n {
 				return nil
 			}
 			st, key := s.key(k)
-			if _, err := st.Put(context.Background(), key, value, opts...); err != nil {
+			if _, err := st.Put(ctx, key, list[i].value, opts...); err != nil {
 				return err
 			}
 		}
@@ -93,52 +106,66 @@ func (cfg *config) newValue(rng *rand.Rand) []byte {
 	return value
 }
 
-// parallel runs work in n goroutines, each with its own source of randomness,
-// and returns the first error.
-func parallel(n int, work func(*rand.Rand) error) error {
+// parallel runs work in n goroutines, which it numbers, and returns the first
+// error.
+func parallel(n int, work func(i int) error) error {
 	errs := make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
-		all.Go(func() { errs[i] = work(rand.New(rand.NewPCG(uint64(i), 1))) })
+		all.Go(func() { errs[i] = work(i) })
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	return cmp.Or(errs...)
+}
+
+// caller is a goroutine of a cell.
+type caller struct {
+	rng    *rand.Rand
+	value  []byte
+	object []byte // a JSON object as long as value, if there is room
+	number int    // among the callers: 0, 1, 2 …
+	calls  int    // made so far
+}
+
+func (cfg *config) callers(n int) []*caller {
+	list := make([]*caller, n)
+	for i := range list {
+		rng := rand.New(rand.NewPCG(uint64(i), 1))
+		text := strings.Repeat("x", max(0, cfg.value-len(`{"data":""}`)))
+		list[i] = &caller{rng: rng, value: cfg.newValue(rng), object: []byte(`{"data":"` + text + `"}`), number: i}
 	}
-	return nil
+	return list
 }
 
 // operation is what one cell does over and over.
-type operation func(s *store, rng *rand.Rand, value []byte) error
+type operation func(s *store, c *caller) error
 
-func put(s *store, rng *rand.Rand, value []byte) error {
-	st, key := s.key(rng.IntN(s.cfg.keys))
-	_, err := st.Put(context.Background(), key, value)
+func put(s *store, c *caller) error {
+	st, key := s.key(c.rng.IntN(s.cfg.keys))
+	_, err := st.Put(ctx, key, c.value)
 	return err
 }
 
-func get(s *store, rng *rand.Rand, _ []byte) error {
-	st, key := s.key(rng.IntN(s.cfg.keys))
-	_, err := st.Get(context.Background(), key)
+func get(s *store, c *caller) error {
+	st, key := s.key(c.rng.IntN(s.cfg.keys))
+	_, err := st.Get(ctx, key)
 	return err
 }
 
-func mixed(s *store, rng *rand.Rand, value []byte) error {
-	if rng.IntN(2) == 0 {
-		return put(s, rng, value)
+func mixed(s *store, c *caller) error {
+	if c.rng.IntN(2) == 0 {
+		return put(s, c)
 	}
-	return get(s, rng, value)
+	return get(s, c)
 }
 
 // scan reads 100 keys of a run in order.
-func scan(s *store, rng *rand.Rand, _ []byte) error {
+func scan(s *store, c *caller) error {
 	perRun := s.cfg.keys / s.cfg.runs
-	st := s.runs[rng.IntN(len(s.runs))]
-	from := s.keys[rng.IntN(max(1, perRun-100))]
+	st := s.runs[c.rng.IntN(len(s.runs))].KV()
+	from := s.keys[c.rng.IntN(max(1, perRun-100))]
 	n := 0
-	for _, err := range st.Range(context.Background(), from, "", kv.Limit(100)) {
+	for _, err := range st.Range(ctx, from, "", kv.Limit(100)) {
 		if err != nil {
 			return err
 		}
@@ -150,28 +177,29 @@ func scan(s *store, rng *rand.Rand, _ []byte) error {
 	return nil
 }
 
-// measure runs op in n goroutines for the time of a cell, and returns how many
-// there were a second.
-func (s *store) measure(n int, op operation) (float64, error) {
+// measure lets the callers do an operation for a while, each at least once, and
+// returns how often they did it, and in what time.
+func (s *store) measure(list []*caller, d time.Duration, op operation) (int, time.Duration, error) {
 	var count atomic.Int64
 	begun := time.Now()
-	end := begun.Add(s.cfg.cell)
-	err := parallel(n, func(rng *rand.Rand) error {
-		value := s.cfg.newValue(rng)
-		done := 0
-		defer func() { count.Add(int64(done)) }()
+	end := begun.Add(d)
+	err := parallel(len(list), func(i int) error {
+		c, before := list[i], list[i].calls
+		defer func() { count.Add(int64(c.calls - before)) }()
 		// The clock is asked once in a while only: it costs as much as a read.
-		for batch := 1; time.Now().Before(end); batch = min(batch*2, 64) {
+		for batch := 1; ; batch = min(batch*2, 64) {
 			for range batch {
-				if err := op(s, rng, value); err != nil {
+				if err := op(s, c); err != nil {
 					return err
 				}
+				c.calls++
 			}
-			done += batch
+			if !time.Now().Before(end) {
+				return nil
+			}
 		}
-		return nil
 	})
-	return float64(count.Load()) / time.Since(begun).Seconds(), err
+	return int(count.Load()), time.Since(begun), err
 }
 
 // cell is one figure of the report.
@@ -222,10 +250,11 @@ func throughput(cfg *config, table *table) error {
 // at rest.
 func measureMode(cfg *config, table *table, mode inmem.Durability) error {
 	wanted := slices.DeleteFunc(cells(), func(c cell) bool { return c.mode != mode || !cfg.wants(c.name) })
-	if len(wanted) == 0 {
+	compared := slices.DeleteFunc(pairs(), func(p pair) bool { return p.mode != mode || !cfg.wants(p.name()) })
+	if len(wanted)+len(compared) == 0 {
 		return nil
 	}
-	s, err := cfg.open("store", inmem.Options{Durability: mode})
+	s, err := cfg.openSet("store", inmem.Options{Durability: mode})
 	if err != nil {
 		return err
 	}
@@ -236,11 +265,18 @@ func measureMode(cfg *config, table *table, mode inmem.Durability) error {
 		return err
 	}
 	for _, c := range wanted {
-		rate, err := s.measure(c.callers, c.op)
+		n, took, err := s.measure(cfg.callers(c.callers), cfg.cell, c.op)
 		if err != nil {
 			return err
 		}
-		table.add(c.name, c.callers, rate)
+		table.add(c.name, c.callers, float64(n)/took.Seconds())
+	}
+	for _, p := range compared {
+		ratio, err := s.compare(p)
+		if err != nil {
+			return err
+		}
+		table.add(p.name(), 0, ratio)
 	}
 	return s.remove()
 }

@@ -217,7 +217,8 @@ func payloadOf(e *New) []byte {
 
 // add plans the writes for one event.
 func (p *plan) add(e *New, out *Event) error {
-	if o := &p.option; o.expects && len(p.writes) == 0 && p.last != o.expected {
+	first := len(p.writes) == 0
+	if o := &p.option; o.expects && first && p.last != o.expected {
 		return &SequenceError{Stream: p.stream, Expected: o.expected, Actual: p.last}
 	}
 	*out = Event{Stream: p.stream, Sequence: p.last + 1, Type: e.Type, ID: e.ID, Payload: payloadOf(e)}
@@ -239,9 +240,12 @@ func (p *plan) add(e *New, out *Event) error {
 	p.bytes = appendKey(p.bytes, p.stream, out.Sequence)
 	value := len(p.bytes)
 	p.bytes = appendRecord(p.bytes, p.time, e.Type, e.ID, out.Payload, &out.Prev)
-	p.writes = append(p.writes, op.Write{
-		Kind: op.Put, Tag: op.Event, Key: string(p.bytes[p.newest:value]), Value: p.bytes[value:],
-		Expect: op.AtVersion(0), // where somebody else has taken the sequence, this is tried again
-	})
+	w := op.Write{Kind: op.Put, Tag: op.Event, Key: string(p.bytes[p.newest:value]), Value: p.bytes[value:]}
+	if first {
+		// Where somebody else has taken the sequence, this is tried again. Nobody
+		// takes a later one before it.
+		w.Expect = op.AtVersion(0)
+	}
+	p.writes = append(p.writes, w)
 	return nil
 }

@@ -132,3 +132,24 @@ func benchmark(b *testing.B, one func(*inmem.Run, int) error) {
 func BenchmarkPut(b *testing.B)          { benchmark(b, putOne) }
 func BenchmarkAppend(b *testing.B)       { benchmark(b, appendOne) }
 func BenchmarkAppendWithID(b *testing.B) { benchmark(b, appendOneWithID) }
+
+// BenchmarkAppendInTransaction appends many events in one transaction: an
+// append must not cost more because of those that it follows.
+func BenchmarkAppendInTransaction(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			r := newWriters(b, "mem", nil).runs[0]
+			for b.Loop() {
+				tx, err := r.Begin(ctx)
+				require.NoError(b, err)
+				for range n {
+					if _, err := tx.Events().Append(ctx, event.Main, event.New{Type: "a"}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				tx.Rollback()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/append")
+		})
+	}
+}

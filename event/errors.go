@@ -55,6 +55,7 @@ func (e *SequenceError) Error() string {
 func (e *SequenceError) Unwrap() error { return ErrWrongSequence }
 
 // ChainError names the first event of a stream that is not as it was appended.
+// Of the last two, where they do not fit together, it names the first.
 type ChainError struct {
 	Stream   string
 	Sequence uint64 // 0 = an ID leads nowhere

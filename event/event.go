@@ -86,14 +86,15 @@ func (e Event) Hash() [sha256.Size]byte {
 //
 // Where the stream already has the event's ID, Append returns the event that
 // has it and makes no commit, also with ExpectSequence: an append whose outcome
-// is unknown can simply be repeated. If that event has another type or payload,
-// byte for byte, the error is a *DuplicateIDError.
+// is unknown can simply be repeated. The event is then as durable as it was
+// appended, whatever the option Durability says. If it has another type or
+// payload, byte for byte, the error is a *DuplicateIDError.
 //
 // Errors: ErrInvalidStream, ErrInvalidType, ErrInvalidID, ErrInvalidPayload;
 // *op.SizeError where the event is larger than a value or a commit may be;
-// *SequenceError; *op.VersionError after 64 attempts in which others were
-// faster (op.ErrWrongVersion); those of kv.Store.Put. Nothing is appended then, and no sequence is
-// used up.
+// *SequenceError; *op.VersionError (op.ErrWrongVersion) after 64 attempts in
+// which others were faster; those of kv.Store.Put. Nothing is appended then, and
+// no sequence is used up.
 func (s Store) Append(ctx context.Context, stream string, e New, opts ...WriteOption) (Event, error) {
 	in, out := [1]New{e}, [1]Event{}
 	if err := s.append(ctx, stream, in[:], out[:], opts); err != nil {

@@ -139,7 +139,7 @@ func ExampleTyped() {
 	type Call struct {
 		Tool string `json:"tool"`
 	}
-	calls := event.Typed[Call](r.Events(), nil) // nil means JSON
+	calls := event.Typed[Call](r.Events())
 	_, err := calls.Append(ctx, "calls", event.TypedNew[Call]{Type: "tool.called", Value: Call{Tool: "search"}})
 	if err != nil {
 		log.Fatal(err)

@@ -2,45 +2,24 @@ package event
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
+
+	"inmem/codec"
 )
-
-// Codec turns values into payloads and back. What it encodes must be a JSON
-// object, and equal values should be equal payloads: an event that is appended
-// again is known by its bytes.
-type Codec[T any] interface {
-	Encode(T) ([]byte, error)
-	Decode([]byte) (T, error)
-}
-
-// JSON returns the codec of encoding/json.
-func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
-
-type jsonCodec[T any] struct{}
-
-func (jsonCodec[T]) Encode(v T) ([]byte, error) { return json.Marshal(v) }
-
-func (jsonCodec[T]) Decode(b []byte) (v T, err error) {
-	err = json.Unmarshal(b, &v)
-	return v, err
-}
 
 // TypedStore is a Store whose payloads are values of one type. What has no
 // payload is as it is there.
 type TypedStore[T any] struct {
 	Store
-	codec Codec[T]
+	codec codec.Codec[T]
 }
 
-// Typed returns a view of s whose payloads are values of type T; a nil codec
-// means JSON.
-func Typed[T any](s Store, codec Codec[T]) TypedStore[T] {
-	if codec == nil {
-		codec = JSON[T]()
-	}
-	return TypedStore[T]{Store: s, codec: codec}
+// Typed returns a view of s whose payloads are values of T, in JSON or by
+// another codec. What it encodes must be a JSON object, and equal values should
+// be equal payloads: an event that is appended again is known by its bytes.
+func Typed[T any](s Store, c ...codec.Codec[T]) TypedStore[T] {
+	return TypedStore[T]{Store: s, codec: codec.Choose(c)}
 }
 
 // TypedNew is a New with a value as its payload.

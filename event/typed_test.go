@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"inmem"
+	"inmem/codec"
 	"inmem/event"
 )
 
@@ -19,7 +20,7 @@ type call struct {
 
 func TestTyped(t *testing.T) {
 	faces(t, func(t *testing.T, w *world, s event.Store) {
-		calls := event.Typed[call](s, nil)
+		calls := event.Typed[call](s)
 		first, err := calls.Append(ctx, event.Main, event.TypedNew[call]{Type: "call", ID: "1", Value: call{"search", 3}}, event.ExpectSequence(0))
 		require.NoError(t, err)
 		assert.Equal(t, `{"tool":"search","n":3}`, string(first.Payload))
@@ -50,14 +51,14 @@ func TestTyped(t *testing.T) {
 func TestTypedErrors(t *testing.T) {
 	w := newWorld(t)
 	s := w.run.Events()
-	calls := event.Typed(s, event.JSON[call]())
+	calls := event.Typed(s, codec.JSON[call]())
 	_, err := calls.Get(ctx, event.Main, 1)
 	assert.ErrorIs(t, err, inmem.ErrNotFound)
 	_, err = calls.Append(ctx, "", event.TypedNew[call]{Type: "a"})
 	assert.ErrorIs(t, err, event.ErrInvalidStream)
 	_, err = calls.AppendAll(ctx, "", []event.TypedNew[call]{{Type: "a"}})
 	assert.ErrorIs(t, err, event.ErrInvalidStream)
-	_, err = event.Typed[int](s, nil).Append(ctx, event.Main, event.TypedNew[int]{Type: "a", Value: 1})
+	_, err = event.Typed[int](s).Append(ctx, event.Main, event.TypedNew[int]{Type: "a", Value: 1})
 	assert.ErrorIs(t, err, event.ErrInvalidPayload, "JSON, but no object")
 
 	numbers := event.Typed[map[string]float64](s, nil)
@@ -66,7 +67,7 @@ func TestTypedErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "NaN")
 	_, err = numbers.AppendAll(ctx, event.Main, []event.TypedNew[map[string]float64]{{Type: "a"}, bad})
 	assert.ErrorContains(t, err, "NaN")
-	_, err = event.Typed(s, silent{}).Append(ctx, event.Main, event.TypedNew[call]{Type: "a"})
+	_, err = event.Typed[call](s, silent{}).Append(ctx, event.Main, event.TypedNew[call]{Type: "a"})
 	assert.ErrorIs(t, err, event.ErrInvalidPayload)
 	n, err := s.Len(ctx, event.Main)
 	require.NoError(t, err)
@@ -79,7 +80,7 @@ func TestTypedErrors(t *testing.T) {
 	_, err = calls.Get(ctx, event.Main, 1)
 	assert.ErrorContains(t, err, "event 1")
 	assert.ErrorContains(t, failure(t, calls.Read(ctx, event.Main)), "event 1")
-	_, err = event.Typed(s, silent{}).Get(ctx, event.Main, 2)
+	_, err = event.Typed[call](s, silent{}).Get(ctx, event.Main, 2)
 	assert.ErrorIs(t, err, errSilent)
 }
 

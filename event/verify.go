@@ -15,6 +15,9 @@ import (
 // first event that is not as it was appended is a *ChainError. A stream without
 // events is in order.
 //
+// Where an event does not follow from the one before it, the one after it tells
+// which of the two was changed; where there is none, the error names the first.
+//
 // What a chain cannot tell is that events are missing at its end, or that the
 // last one was changed: keep the Hash of the last event elsewhere for that.
 func (s Store) Verify(ctx context.Context, stream string) error {
@@ -68,7 +71,7 @@ func (c *chain) next(key string, it op.Item) error {
 	case err != nil:
 		return c.broken(want, "%v", err)
 	case r.prev != c.hash:
-		return c.broken(want, "it follows an event with the hash %x, but the one before it has %x", r.prev, c.hash)
+		return c.mismatch(want, r.prev, c.hashOf(key, it))
 	case r.time < c.time:
 		return c.broken(want, "its time is before that of the event before it")
 	case !isObject(r.payload):
@@ -80,10 +83,25 @@ func (c *chain) next(key string, it op.Item) error {
 			return c.broken(want, "its ID does not lead to it")
 		}
 	}
-	c.last, c.time = want, r.time
-	c.buf = append(append(c.buf[:0], key...), it.Value...)
-	c.hash = sha256.Sum256(c.buf)
+	c.last, c.time, c.hash = want, r.time, c.hashOf(key, it)
 	return nil
+}
+
+func (c *chain) hashOf(key string, it op.Item) [sha256.Size]byte {
+	c.buf = append(append(c.buf[:0], key...), it.Value...)
+	return sha256.Sum256(c.buf)
+}
+
+// mismatch names the event that was changed, where one does not have the hash
+// of its predecessor as its prev.
+func (c *chain) mismatch(seq uint64, prev, hash [sha256.Size]byte) error {
+	if seq > 1 {
+		it, ok := c.view.Get(op.Event, eventKey(c.stream, seq+1))
+		if r, err := decodeRecord(it.Value); !ok || err == nil && r.prev == hash {
+			return c.broken(seq-1, "its hash is %x, but the event after it follows one with the hash %x", c.hash, prev)
+		}
+	}
+	return c.broken(seq, "it follows an event with the hash %x, but the one before it has %x", prev, c.hash)
 }
 
 // id looks at an ID that leads to an event.

@@ -81,84 +81,82 @@ func TestHash(t *testing.T) {
 	assert.Equal(t, e.Hash(), other.Hash(), "a copy of the stream in another run has the same hashes")
 }
 
+// chained is how many events a stream has that is damaged.
+const chained = 5
+
+// damages are all ways to damage an event, and where it is found: beyond the
+// last means not at all.
+var damages = map[string]struct {
+	damage func(t *testing.T, s event.Store, seq uint64)
+	found  func(seq uint64) uint64
+}{
+	"type": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Type = "b" })
+	}, untilLast},
+	"payload": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`{"a":2}`) })
+	}, untilLast},
+	"time, later": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Time = e.Time.Add(time.Hour) })
+	}, untilLast},
+	"time, before": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Time = e.Time.Add(-time.Hour) })
+	}, itself},
+	"prev": {func(t *testing.T, s event.Store, seq uint64) { overwrite(t, s, "s", seq, flip) }, func(seq uint64) uint64 {
+		return min(seq, chained-1) // it or the last: nothing tells
+	}},
+	"payload, no JSON": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`{"a":1]`) })
+	}, itself},
+	"payload, no object": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`[]`) })
+	}, itself},
+	"ID, another": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.ID = "x" })
+	}, itself},
+	"ID, of another event": {func(t *testing.T, s event.Store, seq uint64) {
+		overwrite(t, s, "s", seq, func(e *event.Event) { e.ID = fmt.Sprint(seq%chained + 1) })
+	}, itself},
+	"ID leads elsewhere": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Put, Key: idKey("s", fmt.Sprint(seq)), Value: []byte{1, 99}})
+	}, itself},
+	"ID leads nowhere": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Delete, Key: idKey("s", fmt.Sprint(seq))})
+	}, itself},
+	"ID cannot be read": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Put, Key: idKey("s", fmt.Sprint(seq)), Value: []byte{1}})
+	}, itself},
+	"removed": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Delete, Key: eventKey("s", seq)})
+	}, itself}, // of the last one its ID tells
+	"removed without a trace": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Delete, Key: eventKey("s", seq)}, op.Write{Kind: op.Delete, Key: idKey("s", fmt.Sprint(seq))})
+	}, untilLast},
+	"not an event": {func(t *testing.T, s event.Store, seq uint64) {
+		write(t, s, op.Write{Kind: op.Put, Key: eventKey("s", seq), Value: []byte{1, 2, 3}})
+	}, itself},
+	"two changed places": {func(t *testing.T, s event.Store, seq uint64) {
+		a, err := s.Run().Get(op.Event, eventKey("s", seq))
+		require.NoError(t, err)
+		b, err := s.Run().Get(op.Event, eventKey("s", seq%chained+1))
+		require.NoError(t, err)
+		write(t, s, op.Write{Kind: op.Put, Key: eventKey("s", seq), Value: b.Value}, op.Write{Kind: op.Put, Key: eventKey("s", seq%chained+1), Value: a.Value})
+	}, func(seq uint64) uint64 {
+		if seq == chained {
+			return 1
+		}
+		return seq
+	}},
+}
+
 // TestVerify damages each event of a stream in every way there is.
 func TestVerify(t *testing.T) {
-	const n = 5
-	for name, c := range map[string]struct {
-		damage func(t *testing.T, s event.Store, seq uint64)
-		found  func(seq uint64) uint64 // where; beyond the last = not at all
-	}{
-		"type": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Type = "b" })
-		}, next},
-		"payload": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`{"a":2}`) })
-		}, next},
-		"time, later": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Time = e.Time.Add(time.Hour) })
-		}, next},
-		"time, before": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Time = e.Time.Add(-time.Hour) })
-		}, func(seq uint64) uint64 {
-			if seq == 1 {
-				return 2 // nothing is before the first
-			}
-			return seq
-		}},
-		"prev": {func(t *testing.T, s event.Store, seq uint64) { overwrite(t, s, "s", seq, flip) }, itself},
-		"payload, no JSON": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`{"a":1]`) })
-		}, itself},
-		"payload, no object": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.Payload = []byte(`[]`) })
-		}, itself},
-		"ID, another": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.ID = "x" })
-		}, itself},
-		"ID, of another event": {func(t *testing.T, s event.Store, seq uint64) {
-			overwrite(t, s, "s", seq, func(e *event.Event) { e.ID = fmt.Sprint(seq%n + 1) })
-		}, itself},
-		"ID leads elsewhere": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Put, Key: idKey("s", fmt.Sprint(seq)), Value: []byte{1, 99}})
-		}, itself},
-		"ID leads nowhere": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Delete, Key: idKey("s", fmt.Sprint(seq))})
-		}, itself},
-		"ID cannot be read": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Put, Key: idKey("s", fmt.Sprint(seq)), Value: []byte{1}})
-		}, itself},
-		"removed": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Delete, Key: eventKey("s", seq)})
-		}, itself}, // of the last one its ID tells
-		"removed without a trace": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Delete, Key: eventKey("s", seq)}, op.Write{Kind: op.Delete, Key: idKey("s", fmt.Sprint(seq))})
-		}, func(seq uint64) uint64 {
-			if seq == n {
-				return n + 1 // the chain cannot tell
-			}
-			return seq
-		}},
-		"not an event": {func(t *testing.T, s event.Store, seq uint64) {
-			write(t, s, op.Write{Kind: op.Put, Key: eventKey("s", seq), Value: []byte{1, 2, 3}})
-		}, itself},
-		"two changed places": {func(t *testing.T, s event.Store, seq uint64) {
-			a, err := s.Run().Get(op.Event, eventKey("s", seq))
-			require.NoError(t, err)
-			b, err := s.Run().Get(op.Event, eventKey("s", seq%n+1))
-			require.NoError(t, err)
-			write(t, s, op.Write{Kind: op.Put, Key: eventKey("s", seq), Value: b.Value}, op.Write{Kind: op.Put, Key: eventKey("s", seq%n+1), Value: a.Value})
-		}, func(seq uint64) uint64 {
-			if seq == n {
-				return 1
-			}
-			return seq
-		}},
-	} {
+	for name, c := range damages {
 		t.Run(name, func(t *testing.T) {
-			for seq := uint64(1); seq <= n; seq++ {
+			for seq := uint64(1); seq <= chained; seq++ {
 				w := newWorld(t)
 				s := w.run.Events()
-				for i := range n {
+				for i := range chained {
 					add(t, s, "s", event.New{Type: "a", ID: fmt.Sprint(i + 1), Payload: []byte(`{"a":1}`)})
 					add(t, s, "r", event.New{Type: "a"})
 				}
@@ -166,7 +164,7 @@ func TestVerify(t *testing.T) {
 				c.damage(t, s, seq)
 				err := s.Verify(ctx, "s")
 				want := c.found(seq)
-				if want > n {
+				if want > chained {
 					assert.NoError(t, err, "of the last event the chain does not tell")
 					continue
 				}
@@ -183,8 +181,16 @@ func TestVerify(t *testing.T) {
 }
 
 func itself(seq uint64) uint64 { return seq }
-func next(seq uint64) uint64   { return seq + 1 }
-func flip(e *event.Event)      { e.Prev[0] ^= 1 }
+
+// untilLast is for what an event's successor tells: nothing follows the last.
+func untilLast(seq uint64) uint64 {
+	if seq == chained {
+		return chained + 1
+	}
+	return seq
+}
+
+func flip(e *event.Event) { e.Prev[0] ^= 1 }
 
 func TestVerifyOtherDamage(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -218,16 +224,18 @@ func TestVerifyOtherDamage(t *testing.T) {
 	}
 }
 
+// damaged is a stream of three events, with IDs, and something written over it.
+func damaged(t *testing.T, key string, value []byte) event.Store {
+	s := newWorld(t).run.Events()
+	for i := range 3 {
+		add(t, s, "s", event.New{Type: "a", ID: fmt.Sprint(i + 1)})
+	}
+	write(t, s, op.Write{Kind: op.Put, Key: key, Value: value})
+	return s
+}
+
 // TestDamageIsToldByReads: nothing that cannot be is handed out or built upon.
 func TestDamageIsToldByReads(t *testing.T) {
-	damaged := func(t *testing.T, key string, value []byte) event.Store {
-		s := newWorld(t).run.Events()
-		for range 3 {
-			add(t, s, "s", event.New{Type: "a", ID: fmt.Sprint(len(collect(t, s.Read(ctx, "s"))) + 1)})
-		}
-		write(t, s, op.Write{Kind: op.Put, Key: key, Value: value})
-		return s
-	}
 	e := event.New{Type: "a", ID: "3"}
 	t.Run("record", func(t *testing.T) {
 		s := damaged(t, eventKey("s", 3), []byte{1})
@@ -277,6 +285,9 @@ func TestDamageIsToldByReads(t *testing.T) {
 		s := damaged(t, eventKey("s", 9), []byte{1})
 		assert.ErrorIs(t, failure(t, s.Read(ctx, "s", event.Since(at(1)))), event.ErrInvalidRecord)
 	})
+}
+
+func TestDamageOfNamesAndIDs(t *testing.T) {
 	t.Run("name of a stream", func(t *testing.T) {
 		for _, key := range []string{"e", "es", "e\x00", "e\xff\x0012345678"} {
 			assert.ErrorIs(t, failure(t, damaged(t, key, nil).Streams(ctx)), event.ErrInvalidRecord, "%q", key)
@@ -284,11 +295,10 @@ func TestDamageIsToldByReads(t *testing.T) {
 	})
 	t.Run("ID", func(t *testing.T) {
 		for _, value := range [][]byte{nil, {1}, {1, 0}, {1, 2}, {1, 7}, {1, 3, 0}, {1, 0x83, 0}} {
-			s := damaged(t, idKey("s", "3"), value)
-			_, err := s.Append(ctx, "s", e)
+			_, err := damaged(t, idKey("s", "3"), value).Append(ctx, "s", event.New{Type: "a", ID: "3"})
 			assert.ErrorIs(t, err, event.ErrInvalidRecord, "%x", value)
 		}
-		_, err := damaged(t, idKey("s", "3"), []byte{2, 3}).Append(ctx, "s", e)
+		_, err := damaged(t, idKey("s", "3"), []byte{2, 3}).Append(ctx, "s", event.New{Type: "a", ID: "3"})
 		assert.ErrorIs(t, err, event.ErrUnsupportedRecord)
 	})
 }
