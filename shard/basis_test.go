@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,8 +62,9 @@ func TestBasis(t *testing.T) {
 		"new in a range, and gone":      {within("x", ""), []op.Write{with(kvPut("x", "2"), time.Second)}, time.Hour, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			now := time.UnixMilli(1000)
-			r := newRig(t, unsealed, func(o *rigOptions) { o.wall = func() time.Time { return now } })
+			var now atomic.Int64 // Unix milliseconds
+			now.Store(1000)
+			r := newRig(t, unsealed, func(o *rigOptions) { o.wall = func() time.Time { return time.UnixMilli(now.Load()) } })
 			h := r.begin()
 			_, err := r.Commit(ctx, h.ID, &op.Request{Writes: []op.Write{kvPut("a", "1"), kvPut("b", "1"), with(kvPut("ttl", "1"), time.Minute)}})
 			require.NoError(t, err)
@@ -72,7 +74,7 @@ func TestBasis(t *testing.T) {
 				require.NoError(t, err)
 			}
 			before := h.Load().Version
-			now = now.Add(c.passes)
+			now.Add(c.passes.Milliseconds())
 			res, err := r.Commit(ctx, h.ID, &op.Request{Writes: []op.Write{kvPut("mine", "1")}, Basis: c.read})
 			if c.conflict == nil {
 				require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,15 +201,16 @@ func TestTooLarge(t *testing.T) {
 
 func TestListAndHistory(t *testing.T) {
 	disk := vfs.NewMem()
-	wall := time.UnixMilli(1_700_000_000_000)
-	db := open(t, disk, func(o *inmem.Options) { o.Now = func() time.Time { return wall } })
+	var wall atomic.Int64 // Unix milliseconds
+	wall.Store(1_700_000_000_000)
+	db := open(t, disk, func(o *inmem.Options) { o.Now = func() time.Time { return time.UnixMilli(wall.Load()) } })
 	r := begin(t, db)
 	s := r.State()
 	for _, name := range []string{"b", "a", "ab"} {
 		_, err := s.Init(ctx, name, state.Value{State: "0"})
 		require.NoError(t, err)
 	}
-	wall = wall.Add(time.Second)
+	wall.Add(1000)
 	_, err := s.Transition(ctx, "a", to("1"))
 	require.NoError(t, err)
 	require.NoError(t, s.Delete(ctx, "a"))
