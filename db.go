@@ -257,7 +257,11 @@ func (db *DB) BeginRun(ctx context.Context, meta run.Meta) (*Run, error) {
 		}
 		meta.ID = id
 	}
-	return db.begin(ctx, &run.Info{Meta: meta})
+	r, err := db.begin(ctx, &run.Info{Meta: meta})
+	if err == nil {
+		r.fence = op.AtVersion(0) // until somebody takes the run up
+	}
+	return r, err
 }
 
 // Space returns the space of a namespace: a run that belongs to no single

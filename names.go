@@ -39,6 +39,7 @@ var (
 	ErrTxExpired     = op.ErrTxExpired     // it was open for longer than Options.TxTimeout
 	ErrInvalidCursor = op.ErrInvalidCursor // not a cursor of this store
 	ErrVersionGone   = op.ErrVersionGone   // see VersionGoneError
+	ErrFenced        = op.ErrFenced        // somebody else has taken the run up; see FencedError
 	ErrReadOnly      = op.ErrReadOnly      // a write to what is only read: a store of OpenReadOnly, View, a past version
 	ErrKeyEmpty      = op.ErrKeyEmpty      // keys have at least one byte
 	ErrKeyTooLarge   = op.ErrKeyTooLarge   // see SizeError
@@ -70,6 +71,8 @@ type (
 	VersionError = op.VersionError
 	// ConflictError says which key of what a transaction read has changed.
 	ConflictError = op.ConflictError
+	// FencedError says that the run was taken up again since.
+	FencedError = op.FencedError
 	// VersionGoneError says which versions of a run there are.
 	VersionGoneError = op.VersionGoneError
 	// CorruptError says where stored data is damaged.

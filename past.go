@@ -240,7 +240,7 @@ func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, ver
 		if err := c.Decode(f.Payload); err != nil {
 			return err
 		}
-		if rp.version == 0 && c.Version != 1 {
+		if rp.version == 0 && !shard.Begins(&c) {
 			return gone // what the run was before is not kept
 		}
 		if err := rp.state.Replay(&c, f.Sequence); err != nil {

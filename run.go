@@ -19,6 +19,7 @@ type Run struct {
 	db     *DB
 	shard  *shard.Shard
 	handle *shard.Handle
+	fence  op.Expect // of a handle by which the run was begun or taken up
 }
 
 // ID returns the run's ID.
@@ -81,7 +82,7 @@ func (r *Run) setStatus(ctx context.Context, to run.Status) error {
 	if err := r.db.check(); err != nil {
 		return err
 	}
-	return r.shard.SetStatus(ctx, r.ID(), to, op.Default)
+	return r.shard.SetStatus(ctx, r.ID(), to, r.fence, op.Default)
 }
 
 // KV returns the key-value face of the run.
@@ -154,7 +155,9 @@ func (f *face) Commit(ctx context.Context, req *op.Request) (op.Result, error) {
 	if err := f.db.check(); err != nil {
 		return op.Result{}, err
 	}
-	return f.shard.Commit(ctx, f.handle.ID, req)
+	fenced := *req
+	fenced.Fence = f.fence
+	return f.shard.Commit(ctx, f.handle.ID, &fenced)
 }
 
 // Limits implements op.Run.

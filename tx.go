@@ -129,7 +129,7 @@ func (tx *Tx) Commit(ctx context.Context) (version uint64, err error) {
 	}
 	version = tx.snap.Version
 	req := op.Request{
-		Writes: make([]op.Write, 0, tx.writes.Len()), Durability: tx.durability,
+		Writes: make([]op.Write, 0, tx.writes.Len()), Durability: tx.durability, Fence: tx.run.fence,
 		Basis: tx.reads.basis(view{snap: tx.snap, now: tx.now}),
 	}
 	tx.writes.Scan(func(_ string, w op.Write) bool {

@@ -29,12 +29,15 @@ func (c *Commit) Size() int {
 	n := len(c.Run) + 3*binary.MaxVarintLen64
 	for i := range c.Ops {
 		n += OpSize(len(c.Ops[i].Key), len(c.Ops[i].Value))
+		if c.Ops[i].Version != 0 {
+			n += binary.MaxVarintLen64
+		}
 	}
 	return n
 }
 
 // OpSize returns an upper bound of the encoded size of an operation with a key
-// and a value of the given lengths.
+// and a value of the given lengths, but for a put of a version.
 func OpSize(key, value int) int { return 2 + 3*binary.MaxVarintLen64 + key + value }
 
 // AppendCommit appends the encoded commit to dst:
@@ -45,7 +48,8 @@ func OpSize(key, value int) int { return 2 + 3*binary.MaxVarintLen64 + key + val
 //	delete, expire: kind 1 | tag 1 | key length uvarint | key
 //	drop:           kind 1
 //
-// Uvarints are those of encoding/binary, in their shortest form.
+// A put of a version is kind 5, and has the version, uvarint, behind the
+// deadline: at least 1, and below that of the commit or equal to it. Uvarints are those of encoding/binary, in their shortest form.
 func AppendCommit(dst []byte, c *Commit) []byte {
 	dst = append(dst, c.Run[:]...)
 	dst = binary.AppendUvarint(dst, c.Version)
@@ -53,7 +57,11 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(c.Ops)))
 	for i := range c.Ops {
 		o := &c.Ops[i]
-		dst = append(dst, byte(o.Kind))
+		if o.Kind == Put && o.Version != 0 {
+			dst = append(dst, putVersion)
+		} else {
+			dst = append(dst, byte(o.Kind))
+		}
 		if o.Kind == Drop {
 			continue
 		}
@@ -64,13 +72,19 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 			dst = binary.AppendUvarint(dst, uint64(len(o.Value)))
 			dst = append(dst, o.Value...)
 			dst = binary.AppendUvarint(dst, uint64(o.Deadline))
+			if o.Version != 0 {
+				dst = binary.AppendUvarint(dst, o.Version)
+			}
 		}
 	}
 	return dst
 }
 
+// putVersion is the kind of a put of a version, as stored.
+const putVersion = 5
+
 // DecodeCommit decodes what AppendCommit wrote. Values and keys of the result
-// do not refer to b. It allocates no more than about 20 times len(b), whatever
+// do not refer to b. It allocates no more than about 22 times len(b), whatever
 // b holds: the ratio of an Op to the smallest one encoded.
 func DecodeCommit(b []byte) (Commit, error) {
 	var c Commit
@@ -98,7 +112,7 @@ func (c *Commit) Decode(b []byte) error {
 		c.Ops = make([]Op, 0, count)
 	}
 	for i := uint64(0); i < count && d.Err() == nil; i++ {
-		c.Ops = append(c.Ops, d.op(count))
+		c.Ops = append(c.Ops, d.op(count, c.Version))
 	}
 	if d.Err() == nil && d.Len() != 0 {
 		d.Fail("bytes after the last operation")
@@ -109,8 +123,12 @@ func (c *Commit) Decode(b []byte) error {
 // decoder reads a commit's fields.
 type decoder struct{ field.Reader }
 
-func (d *decoder) op(count uint64) Op {
-	o := Op{Kind: Kind(d.Byte())}
+func (d *decoder) op(count, version uint64) Op {
+	kind := d.Byte()
+	o := Op{Kind: Kind(kind)}
+	if kind == putVersion {
+		o.Kind = Put
+	}
 	switch {
 	case d.Err() != nil:
 		return o
@@ -135,6 +153,11 @@ func (d *decoder) op(count uint64) Op {
 	o.Deadline = d.Int()
 	if d.Err() == nil && o.Deadline != 0 && !o.Tag.Perishable() {
 		d.Fail("a deadline on " + o.Tag.String())
+	}
+	if kind == putVersion {
+		if o.Version = d.Uvarint(); d.Err() == nil && (o.Version == 0 || o.Version > version) {
+			d.Fail("the version of a put")
+		}
 	}
 	return o
 }

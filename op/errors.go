@@ -46,6 +46,8 @@ var (
 	ErrShardCount = errors.New("inmem: the store has another number of shards")
 	// ErrInvalidCursor: a cursor that cannot be read, or is of another store.
 	ErrInvalidCursor = errors.New("inmem: not a cursor of this store")
+	// ErrFenced: the error is a *FencedError. Nothing was changed.
+	ErrFenced = errors.New("inmem: somebody else has taken the run up")
 	// ErrVersionGone: the error is a *VersionGoneError.
 	ErrVersionGone = errors.New("inmem: no such version of the run")
 	// ErrNoStore: there is no store to read in the directory.
@@ -70,6 +72,18 @@ func (e *ConflictError) Error() string {
 }
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// FencedError says that a handle is of an earlier time: the run was taken up
+// again since, and whoever did so goes on with it.
+type FencedError struct {
+	Held, Now uint64 // the version in which the run was taken up; 0 = it never was
+}
+
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("%v: this handle is of version %d, the run was taken up in %d", ErrFenced, e.Held, e.Now)
+}
+
+func (e *FencedError) Unwrap() error { return ErrFenced }
 
 // VersionGoneError says which versions of a run there are.
 type VersionGoneError struct {

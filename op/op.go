@@ -145,7 +145,14 @@ type Op struct {
 	Key      string // without the tag
 	Value    []byte // Put only
 	Deadline int64  // Put only; Unix milliseconds, 0 = none
+	// Version, of a Put, is what the item has instead of the commit's: where a
+	// run begins with what another one had, as it had it. 0 = the commit's.
+	Version uint64
 }
+
+// Epoch is the key whose version says who may go on with a run: each time
+// somebody takes the run up it is written again. See Request.Fence.
+var Epoch = Key{Tag: StateMachine, Key: "epoch"}
 
 // MapKey returns the key under which a run's ordered map holds (tag, key).
 func MapKey(tag Tag, key string) string {
@@ -180,6 +187,7 @@ func (e Expect) Get() (version uint64, ok bool) { return e.version, e.set }
 type Request struct {
 	Writes     []Write    // in order: later ones of a key win
 	Basis      *Basis     // what was read to decide on them; nil = nothing
+	Fence      Expect     // on the key Epoch: a *FencedError where it does not hold
 	Durability Durability // of this commit; Default = the store's
 }
 

@@ -141,7 +141,7 @@ func wholeLife(t *testing.T, shards int) *timeline {
 		again,
 		func() error { return tl.fill(4, 7, 4) },
 		func() error {
-			return tl.did(runID(2), tl.e.shard(runID(2)).SetStatus(bg, runID(2), run.Completed, op.Default))
+			return tl.did(runID(2), tl.e.shard(runID(2)).SetStatus(bg, runID(2), run.Completed, op.Expect{}, op.Default))
 		},
 		func() error { return tl.did(runID(4), tl.e.shard(runID(4)).Drop(bg, runID(4), op.Default)) },
 		checkpoint,

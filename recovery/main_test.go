@@ -99,7 +99,7 @@ func (e *engine) work() error {
 		e.checkpoint,
 		func() error { return e.fill(6, 8, 5) },
 		func() error { return e.shard(runID(1)).Drop(bg, runID(1), op.Default) },
-		func() error { return e.shard(runID(2)).SetStatus(bg, runID(2), run.Completed, op.Default) },
+		func() error { return e.shard(runID(2)).SetStatus(bg, runID(2), run.Completed, op.Expect{}, op.Default) },
 		e.checkpoint,
 		func() error { return e.put(runID(3), "late", "value") },
 		func() error { return e.fill(8, 10, 3) },

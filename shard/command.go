@@ -16,10 +16,11 @@ import (
 type command struct {
 	kind kind
 	id   run.ID
-	req  op.Request // request
-	info *run.Info  // begin
-	to   run.Status // setStatus
-	due  []ttl.Due  // expire
+	req  op.Request   // request
+	info *run.Info    // begin
+	to   run.Status   // setStatus
+	due  []ttl.Due    // expire
+	made []*op.Commit // adopt
 
 	mode op.Durability
 
@@ -45,6 +46,7 @@ const (
 	expire
 	flush
 	history
+	adopt  // commits as they were made elsewhere
 	image  // take a checkpoint
 	imaged // a checkpoint ended
 )
@@ -77,7 +79,7 @@ func (s *Shard) release(c *command) {
 // take copies the request into the command, so that the caller's slices are
 // the caller's again, whatever becomes of the call.
 func (c *command) take(req *op.Request) {
-	c.mode, c.req.Basis = req.Durability, req.Basis
+	c.mode, c.req.Basis, c.req.Fence = req.Durability, req.Basis, req.Fence
 	c.writes = append(c.writes, req.Writes...)
 	size := 0
 	for i := range c.writes {
@@ -153,10 +155,27 @@ func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (
 	return h, err
 }
 
+// Adopt carries out commits that were made elsewhere, of one run, in order: each
+// as it is, with its version and its time. The first that does not follow ends
+// it, and those before it stand: a *op.VersionError where it is of another
+// version than the next, run.ErrExists where it would begin a run that there is.
+// The commits must not be changed any more, not even when the call gave up.
+func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (*Handle, error) {
+	c := s.newCommand(adopt, commits[0].Run)
+	c.made, c.mode = commits, mode
+	mine, err := s.do(ctx, c)
+	if !mine {
+		return nil, err
+	}
+	h := c.handle
+	s.release(c)
+	return h, err
+}
+
 // SetStatus changes the status of a run.
-func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, mode op.Durability) error {
+func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, fence op.Expect, mode op.Durability) error {
 	c := s.newCommand(setStatus, id)
-	c.to, c.mode = to, mode
+	c.to, c.mode, c.req.Fence = to, mode, fence
 	return s.simple(ctx, c)
 }
 

@@ -28,7 +28,7 @@ func (r *rig) everything(id run.ID) map[string]error {
 	_, history := r.History(ctx)
 	return map[string]error{
 		"commit": commit, "begin": begin, "history": history,
-		"status": r.SetStatus(ctx, id, run.Paused, op.Default), "drop": r.Drop(ctx, id, op.Default),
+		"status": r.SetStatus(ctx, id, run.Paused, op.Expect{}, op.Default), "drop": r.Drop(ctx, id, op.Default),
 		"flush": r.Flush(ctx), "checkpoint": r.Checkpoint(ctx),
 	}
 }

@@ -113,7 +113,7 @@ func TestReplayEqualsWhatHappened(t *testing.T) {
 			},
 			"status": func(t *rapid.T) {
 				to := run.Status(rapid.Uint8Range(1, 6).Draw(t, "status"))
-				c, err := w.live.SetStatus(anyRun.Draw(t, "run"), to, w.now)
+				c, err := w.live.SetStatus(anyRun.Draw(t, "run"), to, op.Expect{}, w.now)
 				w.log(t, c, err)
 			},
 			"drop": func(t *rapid.T) {

@@ -238,11 +238,15 @@ func (s *Shard) step(c *command, now int64) bool {
 	case request:
 		commit, c.result, c.err = s.state.Commit(c.id, &c.req, now)
 	case setStatus:
-		commit, c.err = s.state.SetStatus(c.id, c.to, now)
+		commit, c.err = s.state.SetStatus(c.id, c.to, c.req.Fence, now)
 	case drop:
 		commit, c.err = s.state.Drop(c.id, now)
 	case expire:
 		commit = s.state.Expire(c.id, c.due, now)
+	case adopt:
+		if !s.adopt(c) {
+			return false
+		}
 	case history:
 		if c.history, c.err = s.log.History(); c.err != nil {
 			s.health.Poison(c.err)
@@ -261,8 +265,26 @@ func (s *Shard) step(c *command, now int64) bool {
 			return false
 		}
 	}
-	if c.kind == begin && c.err == nil {
+	if (c.kind == begin || c.kind == adopt) && c.err == nil {
 		c.handle = s.state.runs[c.id].handle
+	}
+	return true
+}
+
+// adopt carries out commits that were made elsewhere. It returns false where
+// the store cannot go on.
+func (s *Shard) adopt(c *command) bool {
+	for _, commit := range c.made {
+		if c.err = s.state.Follows(commit); c.err == nil {
+			c.err = s.append(commit, c)
+			if c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
+				s.health.Poison(c.err)
+				return false
+			}
+		}
+		if c.err != nil {
+			return true
+		}
 	}
 	return true
 }

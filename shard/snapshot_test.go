@@ -71,6 +71,6 @@ func TestIndexOfRuns(t *testing.T) {
 	require.NoError(t, r.Drop(ctx, a.ID, op.Default))
 	assert.Equal(t, 1, count())
 	assert.Equal(t, 2, before.Len(), "an index that was handed out does not change")
-	require.NoError(t, r.SetStatus(ctx, b.ID, run.Failed, op.Default))
+	require.NoError(t, r.SetStatus(ctx, b.ID, run.Failed, op.Expect{}, op.Default))
 	assert.Equal(t, 1, count())
 }

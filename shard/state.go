@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -43,6 +44,7 @@ type liveRun struct {
 	time      int64
 	firstSeq  uint64
 	lastSeq   uint64
+	epoch     uint64 // version of the key op.Epoch; 0 = it is not there
 	deadlines int
 	counts    Counts
 	changed   bool // in State.changed
@@ -72,7 +74,21 @@ func (s *State) find(id run.ID) (*liveRun, error) {
 	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
 }
 
-// start begins the scratch commit that would be the run's next.
+// fenced refuses those who took the run up before others did.
+func (r *liveRun) fenced(fence op.Expect) error {
+	if held, fenced := fence.Get(); fenced && held != r.epoch {
+		return &op.FencedError{Held: held, Now: r.epoch}
+	}
+	return nil
+}
+
+// next begins the scratch commit that would be the run's next. Its time is not
+// before that of the one before, which may be from another store.
+func (s *State) next(r *liveRun, now int64) *op.Commit {
+	return s.start(r.handle.ID, r.version+1, max(now, r.time))
+}
+
+// start begins the scratch commit.
 func (s *State) start(id run.ID, version uint64, now int64) *op.Commit {
 	s.commit = op.Commit{Run: id, Version: version, Time: now, Ops: s.commit.Ops[:0]}
 	return &s.commit
@@ -101,9 +117,12 @@ func metadata(info *run.Info) op.Op {
 }
 
 // SetStatus decides on a change of a run's status.
-func (s *State) SetStatus(id run.ID, to run.Status, now int64) (*op.Commit, error) {
+func (s *State) SetStatus(id run.ID, to run.Status, fence op.Expect, now int64) (*op.Commit, error) {
 	r, err := s.find(id)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.fenced(fence); err != nil {
 		return nil, err
 	}
 	if r.info.Space {
@@ -121,7 +140,7 @@ func (s *State) SetStatus(id run.ID, to run.Status, now int64) (*op.Commit, erro
 	if to.Ended() && info.Ended == 0 {
 		info.Ended = now
 	}
-	c := s.start(id, r.version+1, now)
+	c := s.next(r, now)
 	c.Ops = append(c.Ops, metadata(info))
 	return c, nil
 }
@@ -132,7 +151,7 @@ func (s *State) Drop(id run.ID, now int64) (*op.Commit, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := s.start(id, r.version+1, now)
+	c := s.next(r, now)
 	c.Ops = append(c.Ops, op.Op{Kind: op.Drop})
 	return c, nil
 }
@@ -144,7 +163,7 @@ func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
 	if r == nil {
 		return nil
 	}
-	c := s.start(id, r.version+1, now)
+	c := s.next(r, now)
 	for _, d := range due {
 		if it, ok := r.keys.Get(d.Key); ok && it.Version == d.Version && it.Expired(now) {
 			c.Ops = append(c.Ops, op.Op{Kind: op.Expire, Tag: op.Tag(d.Key[0]), Key: d.Key[1:]})
@@ -175,6 +194,9 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	if r.info.Status != run.Active {
 		return nil, op.Result{}, &run.StatusError{ID: id, Status: r.info.Status}
 	}
+	if err := r.fenced(req.Fence); err != nil {
+		return nil, op.Result{}, err
+	}
 	if err := r.unchanged(req.Basis, now); err != nil {
 		return nil, op.Result{}, err
 	}
@@ -183,7 +205,7 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	for i := range req.Writes {
 		puts = puts || req.Writes[i].Kind == op.Put
 	}
-	c := s.start(id, r.version+1, now)
+	c := s.next(r, now)
 	for i := range req.Writes {
 		w := &req.Writes[i]
 		want, conditional := w.Expect.Get()
@@ -235,14 +257,51 @@ func (s *State) Replay(c *op.Commit, seq uint64) error {
 	switch {
 	case errors.Is(err, run.ErrDeleted):
 		return fmt.Errorf("a commit of run %v, which was deleted before", c.Run)
-	case err != nil && c.Version != 1:
+	case err != nil && c.Version != 1 && !Begins(c):
 		return fmt.Errorf("run %v begins with version %d", c.Run, c.Version)
-	case err != nil && (c.Ops[0].Kind != op.Put || c.Ops[0].Tag != op.RunMetadata):
+	case err != nil && !Begins(c):
 		return fmt.Errorf("run %v begins without metadata", c.Run)
 	case err == nil && c.Version != r.version+1:
 		return fmt.Errorf("run %v goes from version %d to %d", c.Run, r.version, c.Version)
 	}
 	return s.Apply(c, seq)
+}
+
+// Follows holds a commit that was made elsewhere against the run: it must be the
+// next one, or begin it.
+func (s *State) Follows(c *op.Commit) error {
+	r, err := s.find(c.Run)
+	switch {
+	case errors.Is(err, run.ErrDeleted):
+		return err
+	case err == nil && Begins(c):
+		return fmt.Errorf("%w: %v", run.ErrExists, c.Run)
+	case err == nil && c.Version != r.version+1:
+		return &op.VersionError{Key: c.Run.String(), Expected: c.Version - 1, Actual: r.version}
+	case err != nil && !Begins(c):
+		return err
+	}
+	for i := range c.Ops {
+		if o := &c.Ops[i]; o.Tag == op.RunMetadata && o.Kind == op.Put {
+			if _, err := run.DecodeRecord(c.Run, o.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Begins reports whether a run may begin with the commit: it has the run's
+// metadata, which say that this version is the first.
+func Begins(c *op.Commit) bool {
+	if c.Ops[0].Kind != op.Put || c.Ops[0].Tag != op.RunMetadata {
+		return false
+	}
+	if c.Version == 1 {
+		return true
+	}
+	info, err := run.DecodeRecord(c.Run, c.Ops[0].Value)
+	return err == nil && info.FirstVersion == c.Version
 }
 
 // Apply carries a commit out. It is the only way a run's state changes, live
@@ -279,7 +338,8 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 	var previous op.Item
 	var existed bool
 	if o.Kind == op.Put {
-		previous, existed = r.keys.Set(key, op.Item{Value: o.Value, Version: r.version, Deadline: o.Deadline})
+		version := cmp.Or(o.Version, r.version)
+		previous, existed = r.keys.Set(key, op.Item{Value: o.Value, Version: version, Deadline: o.Deadline})
 	} else {
 		previous, existed = r.keys.Delete(key)
 		o.Deadline = 0
@@ -293,12 +353,20 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		r.counts[o.Tag]++
 	}
 	if had, has := existed && previous.Deadline != 0, o.Deadline != 0; had || has {
-		s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Key: string([]byte(key)), Version: r.version, Deadline: o.Deadline})
+		s.timers = append(s.timers, ttl.Change{
+			Run: r.handle.ID, Key: string([]byte(key)), Version: cmp.Or(o.Version, r.version), Deadline: o.Deadline,
+		})
 		if had {
 			r.deadlines--
 		}
 		if has {
 			r.deadlines++
+		}
+	}
+	if o.Tag == op.Epoch.Tag && o.Key == op.Epoch.Key {
+		r.epoch = 0
+		if o.Kind == op.Put {
+			r.epoch = cmp.Or(o.Version, r.version)
 		}
 	}
 	if o.Tag == op.RunMetadata && o.Kind == op.Put {
@@ -347,6 +415,9 @@ func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item),
 		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
 		r.keys.Set(key, it)
 		r.counts[key[0]]++
+		if op.Tag(key[0]) == op.Epoch.Tag && key[1:] == op.Epoch.Key {
+			r.epoch = it.Version
+		}
 		s.keys++
 		if it.Deadline != 0 {
 			r.deadlines++

@@ -74,18 +74,18 @@ func TestStateBegin(t *testing.T) {
 
 func TestStateStatus(t *testing.T) {
 	s := stateWithRun(t)
-	c, err := s.SetStatus(someID, run.Completed, 20)
+	c, err := s.SetStatus(someID, run.Completed, op.Expect{}, 20)
 	decided(t, s, c, err)
 	assert.Equal(t, int64(20), s.runs[someID].info.Ended)
-	c, err = s.SetStatus(someID, run.Archived, 30)
+	c, err = s.SetStatus(someID, run.Archived, op.Expect{}, 30)
 	decided(t, s, c, err)
 	assert.Equal(t, int64(20), s.runs[someID].info.Ended, "it ended when it ended, not when it was put away")
 
-	_, err = s.SetStatus(someID, run.Active, 40)
+	_, err = s.SetStatus(someID, run.Active, op.Expect{}, 40)
 	var refused *run.TransitionError
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, run.TransitionError{ID: someID, From: run.Archived, To: run.Active}, *refused)
-	_, err = s.SetStatus(run.ID{5}, run.Paused, 40)
+	_, err = s.SetStatus(run.ID{5}, run.Paused, op.Expect{}, 40)
 	assert.ErrorIs(t, err, run.ErrNotFound)
 	_, err = s.Drop(run.ID{5}, 40)
 	assert.ErrorIs(t, err, run.ErrNotFound)
