@@ -37,6 +37,9 @@ type DB struct {
 	ended   chan struct{} // closed when the store is closed or has failed
 	endOnce sync.Once
 
+	agents     atomic.Pointer[Agents]
+	agentsOnce sync.Once
+
 	closed    atomic.Bool
 	closeOnce sync.Once
 	closeErr  error
@@ -124,13 +127,17 @@ func holder() string {
 // place returns the shard that owns a run.
 func (db *DB) place(id run.ID) *shard.Shard { return db.shards[shard.Place(id, len(db.shards))] }
 
-// Close refuses new calls, finishes those that were accepted, syncs and seals
-// the logs, and unlocks the directory, whatever fails on the way. It may be
-// called again, from anywhere but OnEvent, and then returns what the first call
+// Close ends the context of agents and waits for them, refuses new calls,
+// finishes those that were accepted, syncs and seals the logs, and unlocks the
+// directory, whatever fails on the way. It may be called again, from anywhere but
+// OnEvent and agents, and then returns what the first call
 // returned: nil, or what kept the store from ending well. That is an
 // ErrPoisoned where the store had stopped before.
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
+		if a := db.agents.Load(); a != nil {
+			a.close()
+		}
 		db.closed.Store(true)
 		db.txs.close()
 		db.end()
@@ -259,7 +266,7 @@ func (db *DB) BeginRun(ctx context.Context, meta run.Meta) (*Run, error) {
 	}
 	r, err := db.begin(ctx, &run.Info{Meta: meta})
 	if err == nil {
-		r.fence = op.AtVersion(0) // until somebody takes the run up
+		r.takenUp(0) // until somebody else takes it up
 	}
 	return r, err
 }

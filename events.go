@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"sync"
 
+	"inmem/run"
 	"inmem/shard"
 )
 
 // Event is something that happened in the background: a Recovered, Segment,
-// CheckpointDone or Poisoned. String describes it for people.
+// CheckpointDone, AgentDone or Poisoned. String describes it for people.
 type Event interface {
 	fmt.Stringer
 	level() slog.Level
@@ -30,6 +31,14 @@ type Segment struct {
 
 // CheckpointDone tells that a shard took a checkpoint, or with Err why not.
 type CheckpointDone shard.CheckpointDone
+
+// AgentDone tells that an agent is not at work any more: with Err its run is
+// still active and waits to be taken up again, without it the run has ended.
+type AgentDone struct {
+	Run   run.ID
+	Agent string
+	Err   error
+}
 
 // Poisoned tells, once, that the store failed: it takes no more work.
 type Poisoned struct{ Err error }
@@ -53,6 +62,13 @@ func (e Segment) String() string {
 	return fmt.Sprintf("shard %d: began segment %s", e.Shard, e.Path)
 }
 
+func (e AgentDone) String() string {
+	if e.Err != nil {
+		return fmt.Sprintf("agent %s left run %v: %v", e.Agent, e.Run, e.Err)
+	}
+	return fmt.Sprintf("agent %s ended run %v", e.Agent, e.Run)
+}
+
 func (e CheckpointDone) String() string {
 	if e.Err != nil {
 		return fmt.Sprintf("shard %d: no checkpoint: %v", e.Shard, e.Err)
@@ -65,6 +81,13 @@ func (e Poisoned) String() string { return fmt.Sprintf("the store stopped: %v", 
 func (e Recovered) level() slog.Level { return slog.LevelInfo }
 func (e Segment) level() slog.Level   { return slog.LevelDebug }
 func (e Poisoned) level() slog.Level  { return slog.LevelError }
+
+func (e AgentDone) level() slog.Level {
+	if e.Err != nil {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
 
 func (e CheckpointDone) level() slog.Level {
 	if e.Err != nil {

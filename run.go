@@ -19,7 +19,8 @@ type Run struct {
 	db     *DB
 	shard  *shard.Shard
 	handle *shard.Handle
-	fence  op.Expect // of a handle by which the run was begun or taken up
+	fence  op.Expect // of a handle by which the run was begun or taken up …
+	work   *work     // … and how far the agent has come that has it
 }
 
 // ID returns the run's ID.

@@ -179,6 +179,18 @@ func (s *Shard) Watch(h *Handle, after uint64, bell chan struct{}) *Watcher {
 	return w
 }
 
+// Listen lets a channel with room for one be rung after each batch that changed
+// the run, until stop is called. It reads nothing: who is woken looks at the
+// newest snapshot.
+func (h *Handle) Listen(bell chan struct{}) (stop func()) {
+	h.bells.change(func(list []chan struct{}) []chan struct{} { return append(list, bell) })
+	return func() {
+		h.bells.change(func(list []chan struct{}) []chan struct{} {
+			return slices.DeleteFunc(list, func(c chan struct{}) bool { return c == bell })
+		})
+	}
+}
+
 // Stop ends the watching.
 func (w *Watcher) Stop() {
 	w.bells.change(func(list []chan struct{}) []chan struct{} {

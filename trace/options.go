@@ -23,6 +23,13 @@ const (
 	AttrErrorType     = "error.type"
 )
 
+// Attribute names of inmem's own: which durable step a span is, and what its
+// input was, as a fingerprint. See inmem.Do.
+const (
+	AttrStepPath        = "inmem.step.path"
+	AttrStepFingerprint = "inmem.step.fingerprint"
+)
+
 // WriteOption changes how a span is stored.
 type WriteOption struct{ durability op.Durability }
 

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"iter"
@@ -24,6 +25,24 @@ func (s Store) Get(ctx context.Context, id ID) (Span, error) {
 		return Span{}, fmt.Errorf("%w: %v", ErrNotFound, id)
 	}
 	return toSpan(view, id, it)
+}
+
+// Result returns what came of a span that has ended, without the rest of it.
+// Where there is none, or it is open, it is ErrNotFound.
+func (s Store) Result(ctx context.Context, id ID) (status Status, output []byte, failure string, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, nil, "", err
+	}
+	it, err := s.run.Get(op.Trace, spanKey(finishPrefix, id))
+	if errors.Is(err, op.ErrNotFound) {
+		return 0, nil, "", ErrNotFound
+	}
+	if err != nil {
+		return 0, nil, "", err
+	}
+	var span Span
+	err = span.decodeFinish(it.Value)
+	return span.Status, span.Output, span.Error, err
 }
 
 // toSpan puts the two halves of a span together.
