@@ -1,8 +1,8 @@
 package trace
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
