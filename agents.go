@@ -96,14 +96,40 @@ func (a *Agents) Start(ctx context.Context, name string, meta run.Meta, input an
 	if limit := a.db.limits.MaxValue; len(rec) > limit {
 		return nil, &SizeError{Err: ErrValueTooLarge, Size: len(rec), Max: limit}
 	}
+	if meta.ID.IsZero() {
+		if meta.ID, err = run.NewID(); err != nil {
+			return nil, err
+		}
+	}
+	if !a.reserve(meta.ID) {
+		return nil, fmt.Errorf("%w: %v", ErrRunExists, meta.ID)
+	}
 	r, err := a.db.beginWith(ctx, meta, op.Op{Kind: op.Put, Tag: step.AgentKey.Tag, Key: step.AgentKey.Key, Value: rec})
+	if err == nil {
+		err = a.launch(r, name, fn, in)
+	}
 	if err != nil {
+		a.leave(meta.ID)
 		return nil, err
 	}
-	if err := a.launch(r, name, fn, in); err != nil {
-		return nil, err
+	return a.db.Run(meta.ID)
+}
+
+// reserve notes that an agent is at work on a run, unless one is.
+func (a *Agents) reserve(id run.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, busy := a.atWork[id]; busy {
+		return false
 	}
-	return a.db.Run(r.ID())
+	a.atWork[id] = struct{}{}
+	return true
+}
+
+func (a *Agents) leave(id run.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.atWork, id)
 }
 
 func (a *Agents) find(name string) (AgentFunc, error) {
@@ -116,17 +142,10 @@ func (a *Agents) find(name string) (AgentFunc, error) {
 	return fn, nil
 }
 
-// beginWith begins a run with more in its first commit.
+// beginWith begins a run, which has an ID, with more in its first commit.
 func (db *DB) beginWith(ctx context.Context, meta run.Meta, ops ...op.Op) (*Run, error) {
 	if err := db.check(); err != nil {
 		return nil, err
-	}
-	if meta.ID.IsZero() {
-		id, err := run.NewID()
-		if err != nil {
-			return nil, err
-		}
-		meta.ID = id
 	}
 	now := db.store.Clock.Now()
 	info := &run.Info{Meta: meta, Status: run.Active, Created: now, FirstVersion: 1}
@@ -179,27 +198,29 @@ func (a *Agents) resume(ctx context.Context, id run.ID) (bool, error) {
 		return false, fmt.Errorf("inmem: the agent of run %v: %w", id, err)
 	}
 	fn, err := a.find(rec.Agent)
-	a.mu.Lock()
-	_, busy := a.atWork[id]
-	a.mu.Unlock()
-	if err != nil || busy {
+	if err != nil || !a.reserve(id) {
 		return false, nil
 	}
 	r, err := a.db.Resume(ctx, id)
-	if err != nil {
-		return false, err
+	if err == nil {
+		err = a.launch(r, rec.Agent, fn, rec.Input)
 	}
-	return true, a.launch(r, rec.Agent, fn, rec.Input)
+	if err != nil {
+		a.leave(id)
+	}
+	if errors.Is(err, ErrRunNotActive) {
+		return false, nil // it ended meanwhile
+	}
+	return err == nil, err
 }
 
-// launch lets an agent work on its run.
+// launch lets an agent work on its run, which is reserved.
 func (a *Agents) launch(r *Run, name string, fn AgentFunc, input json.RawMessage) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return ErrClosed
 	}
-	a.atWork[r.ID()] = struct{}{}
 	slot := &slot{slots: a.slots, ctx: a.ctx}
 	r.work.idle = slot.idle
 	a.all.Go(func() {
@@ -208,9 +229,7 @@ func (a *Agents) launch(r *Run, name string, fn AgentFunc, input json.RawMessage
 		if err == nil {
 			err = a.carry(r, fn, input)
 		}
-		a.mu.Lock()
-		delete(a.atWork, r.ID())
-		a.mu.Unlock()
+		a.leave(r.ID())
 		a.db.events.tell(AgentDone{Run: r.ID(), Agent: name, Err: err})
 	})
 	return nil

@@ -29,8 +29,8 @@ var ErrAgentFailed = errors.New("inmem: the agent failed")
 // ErrNoResult: a run has ended, and not by an agent that returned.
 var ErrNoResult = errors.New("inmem: the run has ended without a result")
 
-// Result waits until the agent of a run has returned, in whatever process, and
-// returns its result; an error of the agent is an ErrAgentFailed with its text.
+// Result waits until the agent of a run has returned and the run has ended, in
+// whatever process, and returns the agent's result; an error of the agent is an ErrAgentFailed with its text.
 // Where the run was ended by somebody else: ErrNoResult. More errors:
 // ctx.Err(), ErrRunDeleted, and those of encoding/json where the result is not
 // a T.
@@ -50,21 +50,27 @@ func (r *Run) result(ctx context.Context, await func(bell <-chan struct{}) error
 		if err != nil {
 			return nil, err
 		}
-		out, err := r.outcome()
-		switch {
-		case err != nil:
-			return nil, err
-		case out != nil && out.Error != "":
-			return nil, fmt.Errorf("%w: %s", ErrAgentFailed, out.Error)
-		case out != nil:
-			return out.Result, nil
-		case info.Status.Ended():
-			return nil, fmt.Errorf("%w: run %v is %v", ErrNoResult, r.ID(), info.Status)
+		if info.Status.Ended() {
+			return r.ended(info.Status)
 		}
 		if err := await(bell); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// ended returns the result of a run that has ended.
+func (r *Run) ended(status run.Status) (json.RawMessage, error) {
+	out, err := r.outcome()
+	switch {
+	case err != nil:
+		return nil, err
+	case out == nil:
+		return nil, fmt.Errorf("%w: run %v is %v", ErrNoResult, r.ID(), status)
+	case out.Error != "":
+		return nil, fmt.Errorf("%w: %s", ErrAgentFailed, out.Error)
+	}
+	return out.Result, nil
 }
 
 // Child begins a run of another agent, whose parent is this run. It is a step

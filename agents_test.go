@@ -264,7 +264,9 @@ func TestAgentEnds(t *testing.T) {
 		_, err = inmem.Result[int](ctx, r)
 		require.ErrorIs(t, err, inmem.ErrAgentFailed)
 		require.ErrorContains(t, err, text)
-		soon(t, "it has failed", func() bool { info, err := r.Info(); return err == nil && info.Status == run.Failed })
+		info, err := r.Info()
+		require.NoError(t, err)
+		require.Equal(t, run.Failed, info.Status)
 	}
 	_, err = inmem.Result[int](ctx, start("ended by others"))
 	require.ErrorIs(t, err, inmem.ErrNoResult)
