@@ -38,11 +38,22 @@ func (w *work) leftOver(ctx context.Context) (step.Path, error) {
 		if err != nil {
 			return "", err
 		}
-		if _, ok := w.visited[p]; !ok {
+		if !w.cameTo(p) {
 			return p, nil
 		}
 	}
 	return "", nil
+}
+
+// cameTo reports whether the agent came to a step, or to one around it: what is
+// in a step that returned from the record is not called for again. w.mu is held.
+func (w *work) cameTo(p step.Path) bool {
+	for ; p != ""; p = p.Parent() {
+		if _, ok := w.visited[p]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // scope is a step at work, and the places of the steps within it. That of the

@@ -48,6 +48,10 @@ func (p Path) Child(n uint32) Path {
 	return p + Path(binary.BigEndian.AppendUint32(nil, n))
 }
 
+// Parent returns the place of what is around the step; "" where that is the
+// agent's work as a whole.
+func (p Path) Parent() Path { return p[:max(len(p)-4, 0)] }
+
 // String returns the numbers with dots between them.
 func (p Path) String() string {
 	var b strings.Builder

@@ -47,6 +47,8 @@ func TestPath(t *testing.T) {
 	p := Path("").Child(3).Child(1 << 30)
 	require.Equal(t, "3.1073741824", p.String())
 	require.Empty(t, Path("").String())
+	require.Equal(t, Path("").Child(3), p.Parent())
+	require.Empty(t, p.Parent().Parent().Parent())
 	require.Less(t, Path("").Child(9), Path("").Child(256), "in the order in which steps begin")
 	require.Less(t, Path("").Child(1), Path("").Child(1).Child(1))
 }
