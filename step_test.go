@@ -344,3 +344,40 @@ func TestInvalidSteps(t *testing.T) {
 	require.ErrorIs(t, err, inmem.ErrStepFailed)
 	assert.EqualValues(t, 3, versionOf(t, r))
 }
+
+// The steps of a run can be listed, nested ones too.
+func TestSteps(t *testing.T) {
+	s := newStore(t)
+	r := s.begin()
+	_, err := inmem.Do(ctx, r, "outer", nil, func(ctx context.Context) (int, error) {
+		return inmem.Do(ctx, r, "inner", nil, func(context.Context) (int, error) { return 1, nil })
+	}, inmem.Retry(inmem.RetryPolicy{Attempts: 3}))
+	require.NoError(t, err)
+	_, err = inmem.Do(ctx, r, "fails", nil, func(context.Context) (int, error) { return 0, errDisk })
+	require.Error(t, err)
+	require.NoError(t, r.Sleep(ctx, 0))
+	list := func(r *inmem.Run) (all []inmem.Step) {
+		for s, err := range r.Steps(ctx) {
+			require.NoError(t, err)
+			all = append(all, s)
+		}
+		return all
+	}
+	want := []inmem.Step{
+		{Path: "1", Kind: "step", Name: "outer", Status: trace.OK, Span: 1, Attempts: 1, Version: 3},
+		{Path: "1.1", Kind: "step", Name: "inner", Status: trace.OK, Span: 2, Attempts: 1, Version: 2},
+		{Path: "2", Kind: "step", Name: "fails", Status: trace.Failed, Span: 3, Attempts: 1, Version: 4},
+		{Path: "3", Kind: "sleep", Name: "sleep", Status: trace.OK, Version: 5},
+	}
+	require.Equal(t, want, list(r))
+	for range r.Steps(ctx) {
+		break // nothing comes after it
+	}
+	s.reopen()
+	require.Equal(t, want, list(s.run(r.ID())))
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, err := range r.Steps(cancelled) {
+		require.Error(t, err)
+	}
+}
