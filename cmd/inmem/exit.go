@@ -22,6 +22,7 @@ const (
 	exitLocked      = 5   // another program has the store open
 	exitBadInput    = 6   // some of the input was bad or conflicts; the rest went in
 	exitRefused     = 7   // a key with another version, or a run that takes no writes
+	exitDiffers     = 8   // after diff: the runs differ
 	exitInterrupted = 130 // what a shell makes of an interrupt
 )
 
