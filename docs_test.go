@@ -27,12 +27,16 @@ import (
 var writeFormatStore = flag.Bool("docs.store", false, "write the store of docs/format.md anew")
 
 var (
-	formatStore = filepath.Join("testdata", "format-v1")
+	formatStore = filepath.Join("testdata", "format-v2")
 	formatRun   = run.ID{0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x00, 0x70, 0, 0x80, 15: 0x01}
+	formatFork  = run.ID{0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x00, 0x70, 0, 0x80, 15: 0x02}
 	formatTime  = time.UnixMilli(1_700_000_000_000)
 )
 
-const formatDigest = "0db86283eaa0d94a1488d1242d741cdf"
+const (
+	formatDigest     = "0db86283eaa0d94a1488d1242d741cdf"
+	formatForkDigest = "dee7ab05a873f9bcf4246c2264b6f396"
+)
 
 func formatOptions() *inmem.Options {
 	return &inmem.Options{
@@ -56,6 +60,8 @@ func writeFormat(t *testing.T, dir string, opts *inmem.Options) {
 	require.NoError(t, db.Checkpoint(ctx))
 	_, err = r.KV().Put(ctx, "hold", []byte("line 2"), kv.TTL(time.Minute))
 	require.NoError(t, err)
+	_, err = db.Fork(ctx, formatRun, 2, run.Meta{ID: formatFork})
+	require.NoError(t, err)
 	require.NoError(t, db.Close())
 }
 
@@ -73,10 +79,17 @@ func TestFormatExample(t *testing.T) {
 	}
 }
 
-// TestFormatStoreOpens: what format 1 was when it was drawn is still read.
+// TestFormatStoreOpens: what the formats were when they were drawn is still read,
+// and gone on with.
 func TestFormatStoreOpens(t *testing.T) {
+	for _, name := range []string{"format-v1", "format-v2"} {
+		t.Run(name, func(t *testing.T) { requireFormatOpens(t, filepath.Join("testdata", name)) })
+	}
+}
+
+func requireFormatOpens(t *testing.T, store string) {
 	dir := t.TempDir()
-	require.NoError(t, os.CopyFS(dir, os.DirFS(formatStore)))
+	require.NoError(t, os.CopyFS(dir, os.DirFS(store)))
 	checked, err := inmem.Check(dir)
 	require.NoError(t, err)
 	require.Empty(t, checked.Problems)
@@ -97,6 +110,17 @@ func TestFormatStoreOpens(t *testing.T) {
 	it, err := r.KV().GetItem(context.Background(), "hold")
 	require.NoError(t, err)
 	require.Equal(t, kv.Item{Key: "hold", Value: []byte("line 2"), Version: 3, Deadline: formatTime.Add(time.Minute)}, it)
+
+	fork, err := db.Run(formatFork)
+	if store != formatStore {
+		require.ErrorIs(t, err, inmem.ErrRunNotFound)
+		fork, err = db.Fork(context.Background(), formatRun, 2, run.Meta{ID: formatFork})
+	}
+	require.NoError(t, err)
+	digest, version, err = fork.Digest()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, version)
+	require.Equal(t, formatForkDigest, digest.String())
 }
 
 // TestFormatIsStillWritten: the same calls write files of the same names and

@@ -3,7 +3,6 @@ package inmem
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -167,8 +166,8 @@ type replay struct {
 
 // at returns a version of a run that is now at snap.
 func (p *pastCache) at(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) (*shard.Snapshot, error) {
-	if version == 0 || version > snap.Version {
-		return nil, &VersionGoneError{Version: version, First: 1, Last: snap.Version}
+	if version == 0 || version < snap.Info.FirstVersion || version > snap.Version {
+		return nil, &VersionGoneError{Version: version, First: snap.Info.FirstVersion, Last: snap.Version}
 	}
 	key := pastKey{r.ID(), version}
 	if old, ok := p.versions.Get(key); ok {
@@ -227,32 +226,49 @@ func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, ver
 	if rp.version == version {
 		return nil
 	}
+	first := snap.Version
+	if image != nil {
+		first = image.Version
+	}
+	return rp.follow(ctx, r, snap, version, first, nil)
+}
+
+// follow replays the log from where it is up to a version, and gives each commit
+// to each, if there is one, to keep. Where the run's beginning is not kept, first
+// is the version that can be had all the same.
+func (rp *replay) follow(ctx context.Context, r *Run, snap *shard.Snapshot, version, first uint64, each func(*op.Commit) error) error {
 	log, err := r.shard.History(ctx)
 	if err != nil {
 		return err
 	}
-	gone := &VersionGoneError{Version: version, First: snap.Version, Last: snap.Version}
-	if image != nil {
-		gone.First = image.Version
-	}
-	var c op.Commit
+	gone := &VersionGoneError{Version: version, First: first, Last: snap.Version}
+	c := new(op.Commit)
 	err = log.Stream(ctx, r.ID(), max(snap.FirstSeq, rp.seq+1), snap.LastSeq, func(f wal.Frame) error {
+		if each != nil {
+			c = new(op.Commit)
+		}
 		if err := c.Decode(f.Payload); err != nil {
 			return err
 		}
-		if rp.version == 0 && !shard.Begins(&c) {
+		if rp.version == 0 && !shard.Begins(c) {
 			return gone // what the run was before is not kept
 		}
-		if err := rp.state.Replay(&c, f.Sequence); err != nil {
-			return fmt.Errorf("run %v does not follow from its history: %w", r.ID(), err)
+		if err := rp.state.Replay(c, f.Sequence); err != nil {
+			return &VerifyError{ID: r.ID(), Version: c.Version, Err: err}
 		}
-		if rp.version, rp.seq = c.Version, f.Sequence; c.Version == version {
+		rp.version, rp.seq = c.Version, f.Sequence
+		if each != nil {
+			if err := each(c); err != nil {
+				return err
+			}
+		}
+		if c.Version == version {
 			return errStop
 		}
 		return nil
 	})
 	if errors.Is(err, errStop) {
-		err = nil
+		return nil // there is more, but not for this reader
 	}
 	if err == nil && rp.version != version {
 		err = gone

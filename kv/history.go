@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // Change is what one commit did to a key.
 type Change struct {
-	Version uint64    // of the run, with the commit
+	Version uint64    // of the run, with the commit; in a fork what it was where it was made
 	Time    time.Time // of the commit, to the millisecond, in UTC
 	Value   []byte    // nil where the key was removed; the caller's
 	// Removed is how the key ceased to be: op.Delete, or op.Expire because its
@@ -44,7 +45,7 @@ func changeOf(c *op.Commit, key string) (out Change, ok bool) {
 		if o.Kind == op.Drop || o.Tag != op.KV || o.Key != key {
 			continue
 		}
-		out, ok = Change{Version: c.Version, Time: time.UnixMilli(c.Time).UTC()}, true
+		out, ok = Change{Version: cmp.Or(o.Version, c.Version), Time: time.UnixMilli(c.Time).UTC()}, true
 		if o.Kind != op.Put {
 			out.Removed = o.Kind
 			continue

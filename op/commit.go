@@ -49,7 +49,8 @@ func OpSize(key, value int) int { return 2 + 3*binary.MaxVarintLen64 + key + val
 //	drop:           kind 1
 //
 // A put of a version is kind 5, and has the version, uvarint, behind the
-// deadline: at least 1, and below that of the commit or equal to it. Uvarints are those of encoding/binary, in their shortest form.
+// deadline: at least 1, and below that of the commit or equal to it. Uvarints are
+// those of encoding/binary, in their shortest form.
 func AppendCommit(dst []byte, c *Commit) []byte {
 	dst = append(dst, c.Run[:]...)
 	dst = binary.AppendUvarint(dst, c.Version)

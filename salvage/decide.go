@@ -20,7 +20,7 @@ type runFound struct {
 
 	// The decision.
 	keep  []commit // in order of the version, without gaps, up to the version that is kept
-	image *image   // the state to go on from; nil = keep begins with version 1
+	image *image   // the state to go on from; nil = keep begins as the run did
 	dead  bool     // the run was deleted, and its history does not say so from its beginning
 
 	first, last uint64 // sequences of the commits kept, in the new log, up to the image
@@ -126,7 +126,7 @@ func (inv *inventory) decideDeleted(r *runFound) bool {
 	reason := "the commit that deleted it is gone"
 	if at >= 0 {
 		r.keep = r.upTo(at)
-		r.dead = r.keep[0].version != 1
+		r.dead = !r.keep[0].begins
 		reason = fmt.Sprintf("its history before version %d is gone", r.keep[0].version)
 	} else {
 		r.keep = r.upTo(n - 1)
@@ -153,9 +153,9 @@ func (r *runFound) isLast(d deletion) bool {
 // first one on, or an image and the commits behind it, whichever gets further.
 func (inv *inventory) decideLive(r *runFound) {
 	kept := uint64(0)
-	if len(r.commits) > 0 && r.commits[0].version == 1 {
+	if len(r.commits) > 0 && r.commits[0].begins {
 		r.keep = r.commits[:r.from(0)+1]
-		kept = uint64(len(r.keep))
+		kept = r.keep[len(r.keep)-1].version
 	}
 	for k := range r.images {
 		im := &r.images[k]
@@ -167,11 +167,11 @@ func (inv *inventory) decideLive(r *runFound) {
 		}
 	}
 	known := r.known()
-	begins := uint64(0)
+	begins, whole := uint64(0), false
 	if len(r.keep) > 0 {
-		begins = r.keep[0].version
+		begins, whole = r.keep[0].version, r.keep[0].begins
 	}
-	if kept == known && (begins == 1 || inv.trimmed(r)) {
+	if kept == known && (whole || inv.trimmed(r)) {
 		return
 	}
 	inv.lost(Loss{Run: r.id, Kept: kept, Known: known, From: begins, Reason: r.reason(kept, begins, known)})

@@ -52,11 +52,12 @@ type life struct {
 	db      *inmem.DB
 	digests map[run.ID][]inmem.Digest // by version - 1; of a deleted run without the last
 	deleted map[run.ID]bool
+	forked  map[run.ID]uint64 // runs that begin with a later version than 1: with which
 }
 
 func newLife(t testing.TB, shards int) *life {
 	t.Helper()
-	l := &life{t: t, disk: vfs.NewMem(), digests: map[run.ID][]inmem.Digest{}, deleted: map[run.ID]bool{}}
+	l := &life{t: t, disk: vfs.NewMem(), digests: map[run.ID][]inmem.Digest{}, deleted: map[run.ID]bool{}, forked: map[run.ID]uint64{}}
 	var err error
 	l.db, err = inmem.Open(from, options(l.disk, shards))
 	require.NoError(t, err)
@@ -71,6 +72,18 @@ func (l *life) begin(n int) *inmem.Run {
 	require.NoError(l.t, err)
 	l.note(r)
 	return r
+}
+
+// fork begins run n as a fork of another one, with the version that that has.
+func (l *life) fork(n, of int) {
+	l.t.Helper()
+	r, err := l.db.Fork(bg, runID(of), 0, run.Meta{ID: runID(n)})
+	require.NoError(l.t, err)
+	_, version, err := r.Digest()
+	require.NoError(l.t, err)
+	l.forked[r.ID()] = version
+	l.digests[r.ID()] = make([]inmem.Digest, version-1) // it never was at these
+	l.note(r)
 }
 
 // note notes what the run is by now.
@@ -220,8 +233,9 @@ func (l *life) compareRun(db *inmem.DB, id run.ID, report *salvage.Report, loss 
 		}
 		return
 	}
-	if l.deleted[id] { // nothing is left that knows of it
+	if l.deleted[id] { // nothing is left that knows of it, but for the place of that commit
 		require.False(l.t, report.Complete(), what...)
+		last++
 	}
 	require.LessOrEqual(l.t, loss.Known, last, what...)
 	if errors.Is(err, inmem.ErrRunNotFound) {
@@ -247,7 +261,7 @@ func (l *life) compareRun(db *inmem.DB, id run.ID, report *salvage.Report, loss 
 	}
 	require.True(l.t, next == version+1 || next == 0, what...)
 	if loss.Known == 0 {
-		require.Equal(l.t, uint64(1), first, what...)
+		require.Equal(l.t, max(l.forked[id], 1), first, what...)
 		return
 	}
 	require.Equal(l.t, version, loss.Kept, what...)

@@ -80,6 +80,7 @@ type frame struct {
 	hash     uint64 // of kind and payload
 	version  uint64 // 0 = a seal
 	run      *runFound
+	begins   bool // a run may begin with it
 	drop     bool
 }
 
@@ -361,6 +362,7 @@ func (inv *inventory) frame(s *segment, f wal.Frame) (flaw string) {
 		}
 		inv.time = max(inv.time, c.Time)
 		fr.run, fr.version, fr.drop = inv.run(c.Run), c.Version, c.Ops[0].Kind == op.Drop
+		fr.begins = shard.Begins(c)
 	}
 	s.frames = append(s.frames, fr)
 	return ""
@@ -377,7 +379,7 @@ func unfit(c *op.Commit) string {
 			return err.Error()
 		}
 	}
-	if c.Version == 1 && (c.Ops[0].Kind != op.Put || c.Ops[0].Tag != op.RunMetadata) {
+	if c.Version == 1 && !shard.Begins(c) {
 		return "a run that begins without metadata"
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 
 	"inmem/actor"
 	"inmem/op"
+	"inmem/ordered"
 	"inmem/run"
 	"inmem/ttl"
 	"inmem/wal"
@@ -14,13 +15,14 @@ import (
 
 // command is one message to a shard, and the place for its answer.
 type command struct {
-	kind kind
-	id   run.ID
-	req  op.Request   // request
-	info *run.Info    // begin
-	to   run.Status   // setStatus
-	due  []ttl.Due    // expire
-	made []*op.Commit // adopt
+	kind   kind
+	id     run.ID
+	req    op.Request   // request
+	info   *run.Info    // begin
+	to     run.Status   // setStatus
+	due    []ttl.Due    // expire
+	made   []*op.Commit // adopt
+	shared *ordered.Map // adopt: what the run begins with, in memory; nil = nothing
 
 	mode op.Durability
 
@@ -163,6 +165,10 @@ func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (
 func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (*Handle, error) {
 	c := s.newCommand(adopt, commits[0].Run)
 	c.made, c.mode = commits, mode
+	return s.adopted(ctx, c)
+}
+
+func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
 	mine, err := s.do(ctx, c)
 	if !mine {
 		return nil, err

@@ -276,7 +276,9 @@ func (s *Shard) step(c *command, now int64) bool {
 func (s *Shard) adopt(c *command) bool {
 	for _, commit := range c.made {
 		if c.err = s.state.Follows(commit); c.err == nil {
+			s.state.shared = c.shared
 			c.err = s.append(commit, c)
+			s.state.shared = nil
 			if c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
 				s.health.Poison(c.err)
 				return false

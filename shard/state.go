@@ -31,6 +31,8 @@ type State struct {
 	dirty        []*liveRun // changed since the last checkpoint …
 	newlyDeleted []run.ID   // … or deleted since then
 
+	shared *ordered.Map // of the run that the next commit begins: what of its puts is in place already
+
 	commit op.Commit // scratch
 	keyBuf []byte    // scratch
 }
@@ -50,6 +52,7 @@ type liveRun struct {
 	changed   bool // in State.changed
 	dirty     bool // in State.dirty
 	dropped   bool
+	shares    bool // keys was made of another run's: it has items that are not counted yet
 }
 
 // Counts is how many keys a run has, by tag.
@@ -311,6 +314,9 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 	if r == nil {
 		r = &liveRun{handle: &Handle{ID: c.Run}, firstSeq: seq}
 		s.runs[c.Run] = r
+		if s.shared != nil {
+			r.keys, r.shares = *s.shared, true
+		}
 	}
 	r.version, r.time, r.lastSeq = c.Version, c.Time, seq
 	if !r.changed {
@@ -326,7 +332,7 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 			return err
 		}
 	}
-	return nil
+	return r.sharedAll()
 }
 
 func (s *State) applyOp(r *liveRun, o *op.Op) error {
@@ -338,8 +344,10 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 	var previous op.Item
 	var existed bool
 	if o.Kind == op.Put {
-		version := cmp.Or(o.Version, r.version)
-		previous, existed = r.keys.Set(key, op.Item{Value: o.Value, Version: version, Deadline: o.Deadline})
+		it := op.Item{Value: o.Value, Version: cmp.Or(o.Version, r.version), Deadline: o.Deadline}
+		if !r.has(key, it) {
+			previous, existed = r.keys.Set(key, it)
+		}
 	} else {
 		previous, existed = r.keys.Delete(key)
 		o.Deadline = 0

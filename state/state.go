@@ -14,6 +14,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -269,9 +270,10 @@ func changeOf(c *op.Commit, name string) (out Change, changed bool, err error) {
 		if o.Tag != op.StateMachine || o.Key != cellPrefix+name {
 			continue
 		}
-		out = Change{Cell: Cell{Name: name, Version: c.Version}, Time: time.UnixMilli(c.Time).UTC(), Removed: o.Kind != op.Put}
+		version := cmp.Or(o.Version, c.Version) // in a fork what it was where it was made
+		out = Change{Cell: Cell{Name: name, Version: version}, Time: time.UnixMilli(c.Time).UTC(), Removed: o.Kind != op.Put}
 		if o.Kind == op.Put {
-			out.Cell, err = toCell(name, op.Item{Value: o.Value, Version: c.Version})
+			out.Cell, err = toCell(name, op.Item{Value: o.Value, Version: version})
 		}
 		changed = true
 	}

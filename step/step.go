@@ -257,6 +257,9 @@ var AgentKey = op.Key{Tag: op.Trace, Key: agentKey}
 // Agent returns what is stored of a run's agent; nil = it has none.
 func Agent(run op.Run) ([]byte, error) { return value(run, agentKey) }
 
+// OutcomeKey is where that is stored which came of a run.
+var OutcomeKey = op.Key{Tag: op.Trace, Key: outcomeKey}
+
 // Outcome returns what is stored of what came of a run; nil = nothing yet.
 func Outcome(run op.Run) ([]byte, error) { return value(run, outcomeKey) }
 

@@ -144,7 +144,7 @@ func TestSegmentOfAnother(t *testing.T) {
 		require.ErrorIs(t, err, op.ErrUnsupported)
 		var unsupported *op.UnsupportedError
 		require.ErrorAs(t, err, &unsupported)
-		require.Equal(t, op.UnsupportedError{File: p, Version: 9, Known: 1}, *unsupported)
+		require.Equal(t, op.UnsupportedError{File: p, Version: 9, Known: FormatVersion}, *unsupported)
 	})
 	t.Run("swapped", func(t *testing.T) {
 		mem := chain(t, 3)

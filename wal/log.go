@@ -84,6 +84,7 @@ type Log struct {
 	timerSet bool
 	closed   bool
 	cutShort bool // a segment is being begun, or was and a panic ended it
+	outdated bool // the active segment has an older format: the next record begins a new one
 
 	// The background goroutine's.
 	stop  chan struct{} // closed by Close
@@ -164,6 +165,15 @@ func (l *Log) mend(sc *Scanned) error {
 	if err != nil {
 		return err
 	}
+	if l.outdated, err = older(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if l.outdated && l.active.end == segmentHeader {
+		if err := f.Close(); err != nil {
+			return err
+		}
+		return l.renew()
+	}
 	size, err := f.Size()
 	if err == nil && size > l.active.end {
 		// The tail may hold frames of a batch that was never acknowledged;
@@ -184,15 +194,35 @@ func (l *Log) mend(sc *Scanned) error {
 	return nil
 }
 
+// renew replaces an active segment of an older format, which has no frames yet,
+// by one of the present format.
+func (l *Log) renew() error {
+	f, err := writeSegment(l.fsys, l.id, l.active, l.opts.Now())
+	if err != nil {
+		return err
+	}
+	l.outdated, l.ahead, l.synced, l.wanted = false, segmentHeader, segmentHeader, l.next-1
+	l.disk = diskState{
+		file: f, first: l.active.first, written: segmentHeader, synced: segmentHeader,
+		writtenSeq: l.next - 1, syncedSeq: l.next - 1,
+	}
+	return nil
+}
+
 // createSegment makes the file of a segment durable, under its name, empty.
 func createSegment(fsys vfs.FS, dir string, id Identity, first uint64, now int64) (f vfs.File, seg segment, err error) {
 	seg = segment{path: segmentPath(dir, first), first: first, salt: rand.Uint32(), end: segmentHeader}
+	f, err = writeSegment(fsys, id, seg, now)
+	return f, seg, err
+}
+
+func writeSegment(fsys vfs.FS, id Identity, seg segment, now int64) (f vfs.File, err error) {
 	tmp := seg.path + temporary
 	f, err = fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, seg, diskFull(err)
+		return nil, diskFull(err)
 	}
-	_, err = f.WriteAt(encodeSegmentHeader(id, first, seg.salt, now), 0)
+	_, err = f.WriteAt(encodeSegmentHeader(id, seg.first, seg.salt, now), 0)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -200,14 +230,14 @@ func createSegment(fsys vfs.FS, dir string, id Identity, first uint64, now int64
 		err = fsys.Rename(tmp, seg.path)
 	}
 	if err != nil {
-		return nil, seg, errors.Join(diskFull(err), f.Close(), fsys.Remove(tmp))
+		return nil, errors.Join(diskFull(err), f.Close(), fsys.Remove(tmp))
 	}
 	// From here on the segment may be found by the next Open, so nothing more
 	// can be taken back: no failure is a full disk any more.
 	if err := fsys.SyncDir(filepath.Dir(seg.path)); err != nil {
-		return nil, seg, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return f, seg, nil
+	return f, nil
 }
 
 // diskFull makes an error that means a full disk an op.ErrDiskFull.
@@ -225,12 +255,15 @@ func (l *Log) Next() uint64 { return l.next }
 // running out of space, beginning a new segment when the active one is full.
 // Where there is no space it returns op.ErrDiskFull, and nothing has changed;
 // any other error is final.
-func (l *Log) Reserve(n int64) error {
+func (l *Log) Reserve(n int64) error { return l.reserve(n, l.outdated) }
+
+// reserve is Reserve, and begins a new segment also where that is asked for.
+func (l *Log) reserve(n int64, anew bool) error {
 	if err := l.err(); err != nil {
 		return err
 	}
 	end := l.active.end + int64(len(l.buf))
-	if end+n > l.opts.SegmentSize && end > segmentHeader {
+	if (anew || end+n > l.opts.SegmentSize) && end > segmentHeader {
 		if err := l.rotate(); err != nil {
 			return err
 		}

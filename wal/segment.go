@@ -19,8 +19,8 @@ const (
 	segmentSuffix = ".wal"
 	temporary     = ".tmp"
 	// FormatVersion is the segment format this program writes, and the newest
-	// it reads.
-	FormatVersion = 1
+	// it reads. Since format 2 commits may have puts of a version.
+	FormatVersion = 2
 )
 
 // Identity says whose log a directory holds, so that a file of another store
@@ -106,6 +106,15 @@ func readSegmentHeader(f io.ReaderAt, path string, id Identity) (first uint64, s
 		return 0, 0, &op.CorruptError{File: path, Offset: 32, Reason: "the segment's name and its header disagree"}
 	}
 	return first, salt, nil
+}
+
+// older reports whether a segment has a format before the present one: frames
+// that are new in this one must not be written to it, or a program that knows
+// the older format would take them for damage.
+func older(f io.ReaderAt) (bool, error) {
+	b := make([]byte, 4)
+	_, err := f.ReadAt(b, 8)
+	return binary.LittleEndian.Uint32(b) < FormatVersion, err
 }
 
 // listSegments returns the paths of the log's segments in order, and of the

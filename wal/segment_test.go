@@ -15,20 +15,34 @@ import (
 	"inmem/vfs"
 )
 
+// goldenHeaders are the header of the same segment in all formats there were.
+var goldenHeaders = []string{
+	1: "696e6d656d57414c" + "01000000" + "07000000" + // magic, version, shard
+		"101112131415161718191a1b1c1d1e1f" + // store
+		"0900000000000000" + "44332211" + "00000000" + // first, salt, zero
+		"0068e5cf8b010000" + "00000000" + "f14ffc2d", // created, zero, checksum
+	2: "696e6d656d57414c" + "02000000" + "07000000" +
+		"101112131415161718191a1b1c1d1e1f" +
+		"0900000000000000" + "44332211" + "00000000" +
+		"0068e5cf8b010000" + "00000000" + "fe24a3c4",
+}
+
 func TestGoldenSegmentHeader(t *testing.T) {
-	b := encodeSegmentHeader(testID, 9, 0x11223344, testNow)
-	require.Equal(t, ""+
-		"696e6d656d57414c"+"01000000"+"07000000"+ // magic, version, shard
-		"101112131415161718191a1b1c1d1e1f"+ // store
-		"0900000000000000"+"44332211"+"00000000"+ // first, salt, zero
-		"0068e5cf8b010000"+"00000000"+"f14ffc2d", // created, zero, checksum
-		hex.EncodeToString(b))
+	require.Len(t, goldenHeaders, FormatVersion+1)
+	require.Equal(t, goldenHeaders[FormatVersion], hex.EncodeToString(encodeSegmentHeader(testID, 9, 0x11223344, testNow)))
 	path := segmentPath(logDir, 9)
 	require.Equal(t, "log/0000000000000009.wal", path)
-	first, salt, err := readSegmentHeader(bytes.NewReader(b), path, testID)
-	require.NoError(t, err)
-	require.Equal(t, uint64(9), first)
-	require.Equal(t, uint32(0x11223344), salt)
+	for format, golden := range goldenHeaders[1:] {
+		b, err := hex.DecodeString(golden)
+		require.NoError(t, err)
+		first, salt, err := readSegmentHeader(bytes.NewReader(b), path, testID)
+		require.NoError(t, err)
+		require.Equal(t, uint64(9), first)
+		require.Equal(t, uint32(0x11223344), salt)
+		old, err := older(bytes.NewReader(b))
+		require.NoError(t, err)
+		require.Equal(t, format+1 < FormatVersion, old)
+	}
 }
 
 // rehash makes a changed header's checksum right again.
@@ -62,11 +76,11 @@ func TestSegmentHeaderVerdict(t *testing.T) {
 	}
 	t.Run("newer version", func(t *testing.T) {
 		b := encodeSegmentHeader(testID, 9, rawSalt, testNow)
-		b[8] = 2
+		b[8] = FormatVersion + 1
 		_, _, err := readSegmentHeader(bytes.NewReader(rehash(b)), path, testID)
 		var unsupported *op.UnsupportedError
 		require.ErrorAs(t, err, &unsupported)
-		require.Equal(t, op.UnsupportedError{File: path, Version: 2, Known: 1}, *unsupported)
+		require.Equal(t, op.UnsupportedError{File: path, Version: FormatVersion + 1, Known: FormatVersion}, *unsupported)
 		require.NotErrorIs(t, err, op.ErrCorrupt)
 	})
 }

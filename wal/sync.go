@@ -175,7 +175,7 @@ func (l *Log) Seal() error {
 // writeSeal seals the log as it is, unless there is no space: a seal helps to
 // tell damage apart, nothing depends on it.
 func (l *Log) writeSeal() error {
-	err := l.Reserve(frameSize(8))
+	err := l.reserve(frameSize(8), false) // seals are the same in all formats
 	if errors.Is(err, op.ErrDiskFull) {
 		l.noSeal = true
 		return nil
@@ -225,7 +225,7 @@ func (l *Log) beginSegment() error {
 	done.last = l.next - 1
 	l.forget()
 	l.segments = append(l.segments, done)
-	l.active, l.ahead, l.synced = seg, segmentHeader, segmentHeader
+	l.active, l.ahead, l.synced, l.outdated = seg, segmentHeader, segmentHeader, false
 	l.rotations.Add(1)
 	l.opts.OnSegment(seg.path, seg.first, false)
 	if err := old.Close(); err != nil {
