@@ -291,9 +291,15 @@ func called(ctx context.Context, r *Run, fn AgentFunc, input json.RawMessage) (v
 	return fn(ctx, r, input)
 }
 
-// ended is a *DivergedError where the agent, which has ended, left out a step
-// that is recorded.
+// ended is a *DivergedError where the agent, which has ended, called for a step
+// that is not the recorded one, whatever it made of the error, or left one out.
 func (w *work) ended(ctx context.Context) error {
+	w.mu.Lock()
+	first := w.first
+	w.mu.Unlock()
+	if first != nil {
+		return first
+	}
 	left, err := w.leftOver(ctx)
 	if left == "" || err != nil {
 		return err

@@ -338,6 +338,7 @@ func TestAgentThatLeavesStepsOut(t *testing.T) {
 	require.Nil(t, diverged.Expected)
 	require.Empty(t, executed)
 	require.True(t, strings.Contains(err.Error(), "nothing more"))
+	require.Equal(t, err, check(ctx), "an agent that swallows it is told all the same")
 }
 
 // A parent waits for its children over restarts, with few places for agents.

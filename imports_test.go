@@ -29,6 +29,10 @@ var layers = map[string]struct {
 	"event":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
+	"diff":       {[]string{"event", "kv", "run", "state", "trace"}, "compares what the faces return; reads no store and no disk"},
+	"step":       {[]string{"field", "op"}, "the records of steps, over whatever op.Run they are in; it executes nothing"},
+	"transfer":   {[]string{"op", "run"}, "the file of an exported run: commits and what a run is, no store"},
+	"replaytest": {[]string{"inmem", "run", "transfer", "vfs"}, "for tests of agents: above the face, like a program"},
 	"retry":      {[]string{"op"}, "knows which errors mean that somebody was first, and nothing else"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
 	"ttl":        {[]string{"actor", "run"}, "the clock's list never touches the state of shards"},
@@ -37,12 +41,12 @@ var layers = map[string]struct {
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
-	".":          {[]string{"checkpoint", "event", "kv", "op", "recovery", "retry", "run", "salvage", "shard", "state", "trace", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {
 	for dir := range packages(t) {
-		if strings.HasPrefix(dir, "cmd") {
+		if strings.HasPrefix(dir, "cmd") || strings.HasPrefix(dir, "examples") {
 			continue // the top: it may use whatever it needs
 		}
 		layer, known := layers[dir]
@@ -60,7 +64,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "codec", "event", "kv", "state", "trace"}
+	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {
@@ -71,7 +75,7 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 			}
 		}
 		require.Len(t, comments, 1, "package %s has one package comment", dir)
-		if !slices.Contains(public, dir) && !strings.HasPrefix(dir, "cmd") {
+		if !slices.Contains(public, dir) && !strings.HasPrefix(dir, "cmd") && !strings.HasPrefix(dir, "examples") {
 			require.Contains(t, strings.Join(strings.Fields(comments[0]), " "), "no compatibility promise", "package %s", dir)
 		}
 	}

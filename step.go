@@ -177,12 +177,9 @@ func (s *scope) noGroup(ctx context.Context) error {
 	if first == "" || err != nil {
 		return err
 	}
-	err = s.diverged(ctx, &step.Record{})
-	var diverged *DivergedError
-	if errors.As(err, &diverged) {
-		diverged.Expected = &StepCall{Kind: "group"}
-	}
-	return err
+	diverged := s.diverged(ctx, nil)
+	diverged.Expected = &StepCall{Kind: "group"}
+	return diverged
 }
 
 // execute calls fn, as often as its policy allows, and records what came of it.

@@ -84,7 +84,7 @@ func (e *DivergedError) Unwrap() error { return ErrDiverged }
 const maxShownInput = 500
 
 // diverged returns the error for a step that is not the recorded one.
-func (s *scope) diverged(ctx context.Context, rec *step.Record) error {
+func (s *scope) diverged(ctx context.Context, rec *step.Record) *DivergedError {
 	r := s.work.run
 	e := &DivergedError{
 		Run: r.ID(), Path: s.path.String(),
@@ -93,7 +93,7 @@ func (s *scope) diverged(ctx context.Context, rec *step.Record) error {
 	if rec != nil {
 		e.Expected = r.recordedCall(ctx, rec)
 	}
-	return e
+	return s.work.diverge(e)
 }
 
 // recordedCall returns a step as it is recorded.

@@ -38,9 +38,9 @@ func NewGroup(ctx context.Context, r *Run, name string, limit int) (*Group, erro
 	}
 	rec, err := step.Get((*face)(r), path)
 	if err == nil && rec.Status != 0 {
-		err = &DivergedError{
+		err = outer.work.diverge(&DivergedError{
 			Run: r.ID(), Path: path.String(), Expected: r.recordedCall(ctx, &rec), Actual: &StepCall{Kind: "group", Name: name},
-		}
+		})
 	}
 	if err != nil {
 		outer.leave()

@@ -17,6 +17,18 @@ type work struct {
 
 	mu      sync.Mutex
 	visited map[step.Path]struct{}
+	first   *DivergedError // the first call that was not the recorded one
+}
+
+// diverge keeps the first divergence, which is told also where the agent goes on
+// all the same.
+func (w *work) diverge(e *DivergedError) *DivergedError {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.first == nil {
+		w.first = e
+	}
+	return e
 }
 
 // visit notes that the agent came to a place.

@@ -17,7 +17,7 @@ func TestBench(t *testing.T) {
 	cfg, err := parse([]string{"-keys", "2000", "-runs", "10", "-value", "32", "-cell", "5ms", "-rounds", "2", "-dir", t.TempDir()})
 	require.NoError(t, err)
 	cfg.reopen = []int{500, 2000}
-	cfg.sizes = sizes{view: 100, commits: 40, query: 200, rate: 2000}
+	cfg.sizes = sizes{view: 100, commits: 40, query: 200, rate: 2000, replay: 20}
 	var out bytes.Buffer
 	require.NoError(t, bench(cfg, &out))
 	for _, want := range []string{
@@ -28,6 +28,10 @@ func TestBench(t *testing.T) {
 		"| transaction of 2 reads and 2 writes / put, strict, 16 callers | ", "| event / put, batched, 1 callers | ",
 		"| view of a run, 10 keys, ns | ", "| view of a run, 100 keys, ns | ",
 		"| version of a run of 40 commits, ms | ", "| query by tag, 100 of 200 runs, ms | ",
+		"| verify of a run of 20 events, ms | ", "| export, compressed, of a run of 20 events, ms | ", "| import of a run of 20 events, ms | ",
+		"| replay of a run of 20 events, in a log 100 times as long, ms | ", "| replay of a run of 20 events, log of 100 / log of 1 | ",
+		"| replay of a run of 20 events, commits 100 apart / 1 apart | ",
+		"| diff of two runs of 1000 keys of 256 B, 100 changed, ms | ",
 		"| watch at 2000 commits/s: from the call, p99, µs | ",
 	} {
 		require.Contains(t, out.String(), want)

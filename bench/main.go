@@ -39,6 +39,7 @@ type sizes struct {
 	commits int // of the run whose past is asked for
 	query   int // runs to choose from
 	rate    int // commits a second to watch
+	replay  int // events of the run to replay
 }
 
 func main() {
@@ -53,7 +54,7 @@ func main() {
 }
 
 func parse(args []string) (*config, error) {
-	cfg := &config{sizes: sizes{view: 100_000, commits: 1000, query: 100_000, rate: 50_000}}
+	cfg := &config{sizes: sizes{view: 100_000, commits: 1000, query: 100_000, rate: 50_000, replay: 1000}}
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	quick := flags.Bool("quick", false, "fewer keys, shorter cells, fewer rounds")
 	flags.StringVar(&cfg.dir, "dir", "", "where stores are made; default: a temporary directory")
@@ -95,7 +96,7 @@ func bench(cfg *config, w io.Writer) error {
 		cfg.dir = dir
 	}
 	report := newTable(cfg)
-	for _, part := range []func(*config, *table) error{throughput, viewing, past, querying, watching, reopening, memory} {
+	for _, part := range []func(*config, *table) error{throughput, viewing, past, diffing, replaying, querying, watching, reopening, memory} {
 		if err := part(cfg, report); err != nil {
 			return err
 		}

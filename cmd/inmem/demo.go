@@ -24,7 +24,8 @@ func (c *demoCmd) Help() string {
 	return `A small agent plans a dinner: it calls a calculator, and a tool that writes a to-do list to a file. It works
 in a process of its own, which is killed (SIGKILL) at the worst moment: when a tool has done its work and the
 result is not stored yet. The store is opened again, another process takes the run up, and the demo proves that
-nothing acknowledged was lost and nothing was done twice.`
+nothing acknowledged was lost and nothing was done twice. Then the run is replayed from its history and compared;
+another agent's run is forked before a decision, goes on with another one, and the two are compared.`
 }
 
 // killedCall is the call after whose work, and before whose result is stored,
@@ -306,7 +307,11 @@ func (d *demo) curtain() error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(d.prove(db), d.timeline(db))
+	for _, act := range []func(*inmem.DB) error{d.prove, d.timeline, d.replayed, d.whatIf} {
+		if err = act(db); err != nil {
+			break
+		}
+	}
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}

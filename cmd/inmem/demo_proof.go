@@ -229,6 +229,7 @@ func (d *demo) whatNext() error {
 		{"what it was at the kill", fmt.Sprintf("state get --dir %s --at %d %v %s", dir, d.version, d.run, agent.CellName)},
 		{"its tool calls, as a tree", fmt.Sprintf("run show --tree --dir %s %v", dir, d.run)},
 		{"its end, as it goes on", fmt.Sprintf("run tail -f --dir %s %v", dir, d.run)},
+		{"replayed and compared", fmt.Sprintf("replay --verify --dir %s %v", dir, d.run)},
 		{"the log, frame by frame", "wal dump --dir " + dir},
 		{"every checksum, verified", "check --dir " + dir},
 	} {

@@ -38,9 +38,19 @@ func TestDemoTimelineIsWhole(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	var info *run.Info
-	for info, err = range db.Runs(context.Background(), run.Filter{}) {
+	runs := map[string]*run.Info{}
+	for i, err := range db.Runs(context.Background(), run.Filter{}) {
 		require.NoError(t, err)
+		if runs[i.Name] = i; info == nil {
+			info = i // the agent's came first
+		}
 	}
+	require.Len(t, runs, 3)
+	from, _, forked := inmem.ForkOf(runs["caterer, cheaper"])
+	require.True(t, forked)
+	require.Equal(t, runs["caterer"].ID, from)
+	require.Contains(t, string(out), "choose: {\"dish\":\"risotto\",\"price\":84} or {\"dish\":\"lasagne\",\"price\":57}")
+	require.Equal(t, 1, strings.Count(string(out), "executes  choose"), "the fork does not execute what it is given")
 	require.Equal(t, run.Completed, info.Status)
 	require.Len(t, versions, int(info.LastVersion))
 	for i, v := range versions {

@@ -30,6 +30,8 @@ type grammar struct {
 	Event   eventCmd   `cmd:"" help:"Read and verify the events of a run."`
 	State   stateCmd   `cmd:"" help:"Read the state cells of a run."`
 	Trace   traceCmd   `cmd:"" help:"Read the spans of a run: what its agent did."`
+	Replay  replayCmd  `cmd:"" help:"Carry the commits of a run out again, and verify what comes out. Executes nothing."`
+	Diff    diffCmd    `cmd:"" help:"Compare two runs, or a run at two versions: what differs, and where they first diverge."`
 	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
 	WAL     walCmd     `cmd:"" name:"wal" help:"Look into the write-ahead log."`
 	Stat    statCmd    `cmd:"" help:"Show what is in a store, and what it takes on disk."`
@@ -55,6 +57,7 @@ Exit codes:
   5  another program has the store open
   6  some of the input was bad or conflicts; the rest went in
   7  refused: the key has another version, or the run takes no writes
+  8  after diff: the runs differ
   130  interrupted`
 
 func main() {

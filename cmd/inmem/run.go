@@ -14,10 +14,12 @@ import (
 
 // runCmd holds the commands about runs.
 type runCmd struct {
-	Ls   runLsCmd   `cmd:"" name:"ls" help:"List runs, the oldest first."`
-	Show runShowCmd `cmd:"" help:"Show a run: its metadata, digest and keys, or its history, or its spans."`
-	Tail runTailCmd `cmd:"" help:"Print the last commits of a run, and follow it as it goes on."`
-	Rm   runRmCmd   `cmd:"" name:"rm" help:"Delete runs with everything in them, for good."`
+	Ls     runLsCmd     `cmd:"" name:"ls" help:"List runs, the oldest first."`
+	Show   runShowCmd   `cmd:"" help:"Show a run: its metadata, digest and keys, or its history, or its spans."`
+	Tail   runTailCmd   `cmd:"" help:"Print the last commits of a run, and follow it as it goes on."`
+	Export runExportCmd `cmd:"" help:"Write a run with its whole history into one file."`
+	Import runImportCmd `cmd:"" help:"Make runs of exported ones, the same to the last digit."`
+	Rm     runRmCmd     `cmd:"" name:"rm" help:"Delete runs with everything in them, for good."`
 }
 
 // runLsCmd lists runs.
