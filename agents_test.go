@@ -409,3 +409,27 @@ func TestChildren(t *testing.T) {
 	}
 	require.Equal(t, 5, children, "none was begun twice")
 }
+
+// A fork of a run that has ended is an active run, whose agent finds all its
+// steps recorded and says itself what comes of it.
+func TestForkOfAnAgentThatEnded(t *testing.T) {
+	s := newStore(t)
+	var executed atomic.Int64
+	s.Agents().Register("a", func(ctx context.Context, r *inmem.Run, _ json.RawMessage) (any, error) {
+		return inmem.Do(ctx, r, "count", nil, func(context.Context) (int64, error) { return executed.Add(1), nil })
+	})
+	r, err := s.Agents().Start(ctx, "a", run.Meta{}, nil)
+	require.NoError(t, err)
+	v, err := inmem.Result[int64](ctx, r)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, v)
+	fork, err := s.Fork(ctx, r.ID(), 0, run.Meta{})
+	require.NoError(t, err)
+	n, err := s.Agents().Resume(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	v, err = inmem.Result[int64](ctx, fork)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, v)
+	require.EqualValues(t, 1, executed.Load())
+}

@@ -290,3 +290,24 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	assert.EqualValues(t, writers*each+1, next)
 }
+
+// The result of a span can be had without the rest of it.
+func TestResult(t *testing.T) {
+	s := newRun(t).Trace()
+	id, err := s.Start(ctx, trace.Start{Kind: trace.ToolCall, Name: "look"})
+	require.NoError(t, err)
+	_, _, _, err = s.Result(ctx, id)
+	require.ErrorIs(t, err, trace.ErrNotFound, "it is open")
+	require.NoError(t, s.Finish(ctx, id, trace.Finish{Output: []byte("out"), Error: "oh"}))
+	status, output, failure, err := s.Result(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, trace.Failed, status)
+	require.Equal(t, "out", string(output))
+	require.Equal(t, "oh", failure)
+	_, _, _, err = s.Result(ctx, id+1)
+	require.ErrorIs(t, err, trace.ErrNotFound)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, _, _, err = s.Result(cancelled, id)
+	require.ErrorIs(t, err, context.Canceled)
+}
