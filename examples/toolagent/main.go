@@ -197,7 +197,7 @@ func tour(w io.Writer, dir string) error {
 	fmt.Fprint(w, want)
 	for dieAt := 1; ; dieAt++ {
 		place := filepath.Join(dir, strconv.Itoa(dieAt))
-		answer, died, err := start(place, dieAt)
+		_, died, err := start(place, dieAt)
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,8 @@ func tour(w io.Writer, dir string) error {
 			fmt.Fprintf(w, "killed at each of %d moments: the same answer each time, no tool executed after its result was recorded\n", dieAt-1)
 			return nil
 		}
-		if answer, died, err = start(place, 0); err != nil || died {
+		answer, died, err := start(place, 0)
+		if err != nil || died {
 			return errors.Join(err, fmt.Errorf("the second process: died %v", died))
 		}
 		again, err := executedTwice(place)
