@@ -199,6 +199,7 @@ func TestCorruptionHalfMadeFiles(t *testing.T) {
 // must be reported, by Open or where Open does not read by Check, or do no
 // harm: then the store has exactly the right contents.
 func TestCorruptionEveryBit(t *testing.T) {
+	slowAndAlone(t)
 	disk, l, opts := fullStore(t, 1)
 	var refused, reported, harmless atomic.Int64
 	type flip struct {

@@ -146,6 +146,7 @@ func (l *layout) place(rng *rand.Rand, names []string) (name string, at int) {
 
 // TestCorruptionLarge damages large stores at random places, in many ways.
 func TestCorruptionLarge(t *testing.T) {
+	slowAndAlone(t)
 	found, most := map[finding]int{}, 0.0
 	seeds := crashSeeds(t, 12)
 	for _, seed := range seeds {

@@ -69,6 +69,7 @@ func (s *segmentPart) cut(was []byte, n int64) verdict {
 // What a kill leaves differs from what Close leaves in the last segments only:
 // there the other files are cut at some of their bytes.
 func TestCorruptionTruncated(t *testing.T) {
+	slowAndAlone(t)
 	for _, ending := range endings {
 		t.Run(ending, func(t *testing.T) {
 			p := newStory(t, 1, modeOf(ending)).patient(ending)

@@ -253,6 +253,15 @@ func ends(t testing.TB, what string, fn func()) {
 	t.Fatalf("%s: it hangs", what)
 }
 
+// slowAndAlone skips a test that takes long and has one goroutine at work at a
+// time, where only the race detector is to be asked and time is short.
+func slowAndAlone(t testing.TB) {
+	t.Helper()
+	if raceEnabled && testing.Short() {
+		t.Skip("nothing here runs at the same time: leave -short or -race out")
+	}
+}
+
 // everyCall makes one call of every kind and returns the errors by name.
 func (s *store) everyCall(r *inmem.Run) map[string]error {
 	errs := map[string]error{}

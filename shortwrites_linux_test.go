@@ -23,6 +23,7 @@ func limited(call, bytes int) []string {
 // TestShortWrites cuts writes of a process short, by the system's bound on the
 // size of files: the part below the bound is written, the rest fails.
 func TestShortWrites(t *testing.T) {
+	slowAndAlone(t)
 	torn, failed := 0, 0
 	one := func(seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 12))

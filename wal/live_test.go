@@ -37,7 +37,10 @@ func every(t testing.TB, n int) int {
 		require.NoError(t, err, "INMEM_CRASHES")
 		return max(1, n*20/max(1, rounds))
 	}
-	if testing.Short() || raceEnabled {
+	switch {
+	case testing.Short() && raceEnabled:
+		return n * 24
+	case testing.Short() || raceEnabled:
 		return n * 8
 	}
 	return n
