@@ -41,7 +41,10 @@ type workload struct {
 
 func TestPowerLossAtEveryOperation(t *testing.T) {
 	n := 60 // of about a thousand crashes each
-	if testing.Short() || raceEnabled {
+	switch {
+	case testing.Short() && raceEnabled:
+		n = 5
+	case testing.Short() || raceEnabled:
 		n = 15
 	}
 	for _, seed := range seeds(t, n) {
