@@ -1,113 +1,178 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
+	"path/filepath"
 	"time"
 
-	"inmem"
-	"inmem/kv"
+	"inmem/bench/child"
+	"inmem/bench/report"
+	"inmem/bench/store"
 )
 
-func (cfg *config) wants(name string) bool { return strings.Contains(name, cfg.only) }
+// reopening is a store that is opened again.
+type reopening struct {
+	kind    store.Kind
+	class   store.Class
+	commits int
+	killed  bool
+}
 
-// reopening measures how long Open takes when all of a store is in its log,
-// and when all of it is in checkpoints.
-func reopening(cfg *config, table *table) error {
-	for _, commits := range cfg.reopen {
-		for _, from := range []string{"log", "checkpoint"} {
-			name := fmt.Sprintf("reopen, %d commits in the %s", commits, from)
-			if !cfg.wants(name) {
+func (r reopening) name() string {
+	how := "a clean close"
+	if r.killed {
+		how = "SIGKILL"
+	}
+	return fmt.Sprintf("%d commits, %s", r.commits, how)
+}
+
+// expected is how long it takes; a commit costs most stores about 10 µs, and
+// 100 µs where it is synced.
+func (r reopening) expected(b *bench) time.Duration {
+	each := 8 * time.Microsecond
+	if r.class == store.Strict {
+		each = 100 * time.Microsecond
+	}
+	opening := 300*time.Millisecond + time.Duration(r.commits)*2*time.Microsecond
+	return 300*time.Millisecond + time.Duration(r.commits)*each + time.Duration(b.cfg.rounds)*opening
+}
+
+// reopenings returns those that were asked for.
+func (b *bench) reopenings() []reopening {
+	const few = 10_000
+	many := b.cfg.Keys
+	if b.cfg.quick {
+		many = 0
+	}
+	var list []reopening
+	if !b.cfg.wants(report.Reopen) {
+		return nil
+	}
+	for _, commits := range []int{min(few, b.cfg.Keys), many} {
+		if commits == 0 || commits == many && len(list) > 0 && many <= few {
+			continue
+		}
+		for _, killed := range []bool{false, true} {
+			if b.cfg.quick && !killed {
 				continue
 			}
-			if err := reopen(cfg, table, name, commits, from == "checkpoint"); err != nil {
-				return err
+			for _, k := range b.kinds {
+				for _, class := range k.Classes {
+					// What Strict stores lose, few commits tell; they would take minutes for many.
+					strict := class == store.Strict && killed && commits <= few && !b.cfg.quick
+					if class == store.Batched || strict {
+						list = append(list, reopening{k, class, commits, killed})
+					}
+				}
+			}
+		}
+	}
+	return list
+}
+
+// reopening measures them all.
+func (b *bench) reopening(ctx context.Context) error {
+	for _, r := range b.reopenings() {
+		b.progress.step(r.expected(b), "%s: %s %s, %s", report.Reopen, r.kind.Name, r.class, r.name())
+		err := b.reopen(ctx, r)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			b.progress.say("%s %s, %s: %v", r.kind.Name, r.class, r.name(), err)
+			b.figure(r, report.Reopen, "ready", "ms").Err = err.Error()
+			b.figure(r, report.Reopen, "loaded", "ms").Err = err.Error()
+			if r.killed {
+				b.figure(r, report.Lost, "lost", "commits").Err = err.Error()
 			}
 		}
 	}
 	return nil
 }
 
-func reopen(cfg *config, table *table, name string, commits int, checkpoint bool) error {
-	opts := inmem.Options{CheckpointBytes: -1}
-	s, err := cfg.openSet("reopen", opts)
+func (b *bench) figure(r reopening, section, what, unit string) *report.Figure {
+	return b.results.Figure(section, r.name()+": "+what, unit, r.kind.Name, r.class)
+}
+
+// reopen makes a store, and opens a copy of it in each round. The last one is
+// asked what it lost.
+func (b *bench) reopen(ctx context.Context, r reopening) (err error) {
+	dir := filepath.Join(b.dir, "reopen")
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	master, ledger := filepath.Join(dir, "store"), filepath.Join(dir, "ledger")
+	if err := b.fill(ctx, r, master, ledger); err != nil {
+		return err
+	}
+	for round := range b.cfg.rounds {
+		again := filepath.Join(dir, fmt.Sprint(round))
+		if err := copyTree(master, again); err != nil {
+			return err
+		}
+		if err := b.openCopy(ctx, r, again, ledger); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(again); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) store(r reopening, dir string, commits int) child.Store {
+	return child.Store{Kind: r.kind.Name, Class: r.class, Dir: dir, Size: b.cfg.Size, Seed: b.cfg.seed, Commits: commits}
+}
+
+// fill makes the commits in a process of its own, which is then killed, or closes
+// the store.
+func (b *bench) fill(ctx context.Context, r reopening, dir, ledger string) error {
+	p, err := child.Start(b.program)
 	if err != nil {
 		return err
 	}
-	if err := s.load(commits, 64, kv.Durability(inmem.Async)); err != nil {
+	defer p.Kill()
+	if _, err := p.Open(ctx, b.store(r, dir, 0)); err != nil {
 		return err
 	}
-	if checkpoint {
-		if err := s.db.Checkpoint(ctx); err != nil {
-			return err
-		}
+	if err := p.Commit(ctx, r.commits, ledger, r.killed); err != nil {
+		return err
 	}
-	for round := range cfg.rounds {
-		if err := s.db.Close(); err != nil {
-			return err
-		}
-		s.db = nil
-		runtime.GC() // the store before is garbage: not this one's to collect
-		progress("round %d of %d: %s", round+1, cfg.rounds, name)
-		begun := time.Now()
-		if s.db, err = inmem.Open(s.dir, &opts); err != nil {
-			return err
-		}
-		took := time.Since(begun)
-		table.add(name+", ms", 0, float64(took.Microseconds())/1000)
-		if !checkpoint {
-			table.add(name+", commits/s", 0, float64(commits)/took.Seconds())
-		}
-	}
-	return s.remove()
-}
-
-// memory measures what the data set costs in memory, beyond an empty process.
-func memory(cfg *config, table *table) error {
-	const name = "memory"
-	if !cfg.wants(name) {
+	if r.killed {
+		p.Kill()
 		return nil
 	}
-	progress("loading %d keys to measure memory", cfg.keys)
-	before := heap()
-	s, err := cfg.openSet("memory", inmem.Options{})
+	return p.Close(ctx)
+}
+
+// openCopy opens a copy in a fresh process, and counts what is missing.
+func (b *bench) openCopy(ctx context.Context, r reopening, dir, ledger string) error {
+	p, err := child.Start(b.program)
 	if err != nil {
 		return err
 	}
-	if err := s.load(cfg.keys, 16); err != nil {
+	defer p.Kill()
+	reply, err := p.Open(ctx, b.store(r, dir, r.commits))
+	if err != nil {
 		return err
 	}
-	used := heap() - before
-	perKey := float64(used) / float64(cfg.keys)
-	data := float64(len("key-000000000000") + cfg.value)
-	table.add(name+": bytes of heap a key", 0, perKey)
-	table.add(name+": bytes a key in relation to key + value", 0, perKey/data)
-	if rss, err := resident(); err == nil {
-		table.add(name+": MB resident", 0, rss/1e6)
-	}
-	return s.remove()
-}
-
-// heap returns the bytes that are live after a collection.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
-// resident returns the bytes the process has in memory, where /proc tells.
-func resident() (float64, error) {
-	b, err := os.ReadFile("/proc/self/statm")
+	ready, loaded := b.figure(r, report.Reopen, "ready", "ms"), b.figure(r, report.Reopen, "loaded", "ms")
+	ready.Values = append(ready.Values, reply.Ready.Seconds()*1000)
+	loaded.Values = append(loaded.Values, reply.Loaded.Seconds()*1000)
+	counted, err := p.Missing(ctx, ledger)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	var size, rss float64
-	if _, err := fmt.Sscan(string(b), &size, &rss); err != nil {
-		return 0, err
+	if !r.killed && counted.Missing > 0 {
+		return fmt.Errorf("%d of %d commits are missing after a clean close", counted.Missing, counted.Acked)
 	}
-	return rss * float64(os.Getpagesize()), nil
+	if r.killed {
+		f := b.figure(r, report.Lost, "lost", "commits")
+		f.Values = append(f.Values, float64(counted.Missing))
+	}
+	return p.Close(ctx)
 }
