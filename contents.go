@@ -28,7 +28,7 @@ func (r *Run) Counts() (map[Tag]int, error) {
 		return nil, err
 	}
 	counts := map[Tag]int{}
-	for tag, n := range snap.Counts {
+	for tag, n := range snap.Counts() {
 		if n > 0 {
 			counts[Tag(tag)] = int(n)
 		}

@@ -153,7 +153,7 @@ func (p *Past) keys() ([]keyItem, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]keyItem, 0, p.snap.Counts[op.KV])
+	list := make([]keyItem, 0, p.snap.Counts()[op.KV])
 	v.Scan(op.KV, op.Range{}, func(key string, it op.Item) bool {
 		list = append(list, keyItem{key, it})
 		return true

@@ -31,7 +31,7 @@ type ours struct {
 	view atomic.Pointer[View]
 }
 
-func (o *ours) set(key string, it op.Item) { o.m.Set(key, it) }
+func (o *ours) set(key string, it op.Item) { o.m.Put(key, it) }
 func (o *ours) publish() {
 	v := o.m.Snapshot()
 	o.view.Store(&v)

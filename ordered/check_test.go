@@ -14,6 +14,9 @@ func (m *Map) Check() error {
 	if err := c.all(); err != nil {
 		return err
 	}
+	if err := m.checkRecent(c.live); err != nil {
+		return err
+	}
 	if c.nodes != m.nodes {
 		return fmt.Errorf("nodes have %d bytes, counted are %d", c.nodes, m.nodes)
 	}
@@ -39,7 +42,7 @@ type checker struct {
 
 func (c *checker) all() error {
 	if c.root == nil {
-		if c.height != 0 || c.count != 0 || c.table != nil {
+		if c.height != 0 || c.counts != (Counts{}) {
 			return fmt.Errorf("empty tree is not the zero value: %+v", c.tree)
 		}
 		return nil
@@ -50,8 +53,8 @@ func (c *checker) all() error {
 	if err := c.node(c.root, c.height, nil, nil); err != nil {
 		return err
 	}
-	if c.keys != c.count {
-		return fmt.Errorf("%d keys, counted are %d", c.keys, c.count)
+	if c.keys != c.counts.Total() {
+		return fmt.Errorf("%d keys, counted are %d", c.keys, c.counts.Total())
 	}
 	return nil
 }
@@ -137,6 +140,30 @@ func (c *checker) leaf(l *leaf, from, to []byte) error {
 		c.live[l.refs[i].slot()] += len(c.table.record(l.refs[i]))
 	}
 	return l.prefix.checkNone(int(l.n))
+}
+
+// checkRecent counts the records that were put lately as live, those that were
+// replaced by now too.
+func (m *Map) checkRecent(live []int) error {
+	if m.recent == nil {
+		if m.fresh != 0 {
+			return fmt.Errorf("%d places of none are in use", m.fresh)
+		}
+		return nil
+	}
+	size := 0
+	for i, r := range m.recent.refs[:m.fresh] {
+		n := len(m.table.record(r))
+		live[r.slot()] += n
+		size += n
+		if h := hashOf(m.table.key(r)); m.recent.marks[i] != h.mark() || !m.filter.mayHave(h) {
+			return fmt.Errorf("place %d: the mark of %q is %x, the filter %x", i, m.table.key(r), m.recent.marks[i], m.filter)
+		}
+	}
+	if size != m.recent.size || size > recentBytes {
+		return fmt.Errorf("what was put lately has %d bytes, counted are %d", size, m.recent.size)
+	}
+	return nil
 }
 
 // checkSlab compares what the owner knows of the chunks with what is live in each.

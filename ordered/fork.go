@@ -10,13 +10,22 @@ package ordered
 // View refers to, and is its own; and its epoch is that of no shared node, so
 // that a node is copied before it is changed.
 func (v *View) Map() Map {
-	if v.root == nil {
+	if v.root == nil && v.fresh == 0 {
 		return Map{}
 	}
-	m := Map{tree: v.tree}
+	m := Map{content: content{tree: v.tree}}
 	m.table = make(table, len(v.table))
 	s := sharing{m: &m, live: make([]int, len(v.table)), used: make([]int, len(v.table))}
-	s.node(v, m.root, m.height)
+	if v.root != nil {
+		s.node(v, m.root, m.height)
+	}
+	if v.fresh > 0 {
+		m.recent, m.fresh, m.filter = v.recent.first(v.fresh), v.fresh, v.filter
+		for _, r := range m.recent.refs[:m.fresh] {
+			s.record(v, r)
+			m.recent.size += len(v.table.record(r))
+		}
+	}
 	m.epoch++
 	for m.table[len(m.table)-1] == nil {
 		m.table = m.table[:len(m.table)-1]
@@ -60,9 +69,13 @@ func (s *sharing) node(v *View, n node, height int) {
 	m.epoch = max(m.epoch, l.epoch)
 	m.nodes += leafBytes
 	for _, r := range l.refs[:l.n] {
-		at, size := r.slot(), len(v.table.record(r))
-		m.table[at] = v.table[at]
-		s.live[at] += size
-		s.used[at] = max(s.used[at], r.offset()+size)
+		s.record(v, r)
 	}
+}
+
+func (s *sharing) record(v *View, r ref) {
+	at, size := r.slot(), len(v.table.record(r))
+	s.m.table[at] = v.table[at]
+	s.live[at] += size
+	s.used[at] = max(s.used[at], r.offset()+size)
 }

@@ -3,6 +3,7 @@ package ordered
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,19 @@ func (p *pair) requireEqual(t require.TestingT) {
 	var got, want []entry
 	p.view.Ascend("", collect(&got, -1))
 	p.model.Scan(collect(&want, -1))
+	require.Equal(t, want, got)
+	var counts Counts
+	for _, e := range want {
+		if first := (e.key + "\x00")[0]; int(first) < len(counts) {
+			counts[first]++
+		} else {
+			counts[0]++
+		}
+	}
+	require.Equal(t, counts, p.view.Counts())
+	got = nil
+	p.view.Descend("", collect(&got, -1))
+	slices.Reverse(got)
 	require.Equal(t, want, got)
 	for _, e := range want {
 		it, ok := p.view.Get(e.key)

@@ -10,8 +10,9 @@
 //
 // Invariant: nothing that a View can reach ever changes. A tree node is changed
 // in place only in the epoch that made it, and Snapshot begins a new epoch. A
-// record is written once, behind all records that any View knows of. A slot of
-// the chunk table is written only while no View refers to a record in it.
+// record is written once, behind all records that any View knows of, and so is a
+// place of what was put lately. A slot of the chunk table is written only while
+// no View refers to a record in it.
 //
 // # How it is built
 //
@@ -19,7 +20,9 @@
 //	 │                                │
 //	 │               key prefixes, record references
 //	 │                                │
-//	 └── table ── chunk ── record ────┘       version, deadline, key, value
+//	 ├── table ── chunk ── record ────┤       version, deadline, key, value
+//	 │                                │
+//	 └── recent ── record references ─┘       up to 64 puts the tree is not told of
 //
 // The design serves two masters: the price of a put followed by a snapshot, and
 // the garbage collector. A snapshot makes the next put copy the nodes on its
@@ -29,13 +32,19 @@
 // values are records in chunks, which the collector never looks into; it sees a
 // few objects for each hundred keys.
 //
+// A put writes a record, notes it in recent, and is done: it neither looks for
+// what was there nor copies a node. When recent is full the tree is told of all
+// of it at once (settle), which copies each node once, not once for each put, and
+// finds the places of the keys while the nodes are near. Readers look through
+// recent first, by hashes of the keys; a scan merges it in, sorted.
+//
 // A leaf compares the eight bytes of a key behind what all its keys have in
 // common, and looks into a record only where those are equal.
 //
 // Overwritten and deleted records stay in their chunk until more than half of it
 // is dead. Then the live ones are appended anew elsewhere and the chunk is let
-// go. A View that still refers to it keeps it by itself. One operation empties at
-// most one chunk of 64 KiB, so its work is bounded.
+// go. A View that still refers to it keeps it by itself. One operation empties a
+// few chunks of 64 KiB at most, so its work is bounded.
 //
 // What measurement decided: 31 keys a leaf, for 15 and 63 cost more in maps of
 // 500 keys; no bits beside a chunk that mark its dead records, for asking the
@@ -60,7 +69,7 @@ import (
 // map, but they must not be changed, and each keeps a whole chunk from being
 // collected. Clone what is to be kept.
 type Map struct {
-	tree
+	content
 	slab
 
 	epoch uint64
@@ -70,86 +79,155 @@ type Map struct {
 // View is a Map as it was when Snapshot was called. The zero value is an empty
 // View. It may be copied and used by any number of goroutines.
 type View struct {
-	tree
+	content
 }
 
-// Set stores an item under a key, copying both, and returns what it replaced.
-// It panics if the key is longer than 128 MiB or the value not shorter than
-// 4 GiB.
-func (m *Map) Set(key string, it op.Item) (previous op.Item, existed bool) {
-	k := bytesOf(key)
-	x := insertion{key: k, ref: m.write(k, it)}
-	m.insert(&x)
-	if x.existed {
-		previous = m.table.item(x.old)
-		m.kill(x.old)
+// content is what a Map and its Views have in common: what the tree has, but
+// for what was put since.
+type content struct {
+	tree
+	recent *recent
+	fresh  int // of recent's places, those in use
+	filter filter
+}
+
+// Counts are numbers of keys, by the first byte of a key, which is its tag in a
+// run. The empty key and those that begin with another byte are counted at 0.
+type Counts [8]int32
+
+func (c *Counts) add(key []byte, n int32) {
+	if len(key) > 0 && int(key[0]) < len(c) {
+		c[key[0]] += n
 	} else {
-		m.count++
+		c[0] += n
 	}
-	m.tidy()
-	return previous, x.existed
+}
+
+// Total returns the number of all keys.
+func (c *Counts) Total() int {
+	n := 0
+	for _, k := range c {
+		n += int(k)
+	}
+	return n
+}
+
+// Put stores an item under a key, copying both. It does not look for what was
+// there. It panics if the key is longer than 128 MiB or the value not shorter
+// than 4 GiB.
+func (m *Map) Put(key string, it op.Item) {
+	k := bytesOf(key)
+	m.makePlace()
+	m.note(k, m.write(k, it))
+}
+
+// Set is Put, and returns what it replaced.
+func (m *Map) Set(key string, it op.Item) (previous op.Item, existed bool) {
+	previous, existed = m.Get(key)
+	m.Put(key, it)
+	return previous, existed
 }
 
 // Delete removes a key and returns what it held.
 func (m *Map) Delete(key string) (previous op.Item, existed bool) {
+	m.settle()
 	k := bytesOf(key)
 	if _, ok := m.find(k); !ok {
 		return op.Item{}, false
 	}
 	old := m.remove(k)
 	previous = m.table.item(old)
-	m.count--
-	if m.count == 0 {
+	m.counts.add(k, -1)
+	if m.counts.Total() == 0 {
 		*m = Map{epoch: m.epoch}
 		return previous, true
 	}
 	m.kill(old)
-	m.tidy()
+	m.tidy(1)
 	return previous, true
 }
-
-// Get returns the item under a key.
-func (m *Map) Get(key string) (op.Item, bool) { return m.get(key) }
-
-// Ascend is View.Ascend of the map as it is. fn must not change the map.
-func (m *Map) Ascend(from string, fn func(key string, it op.Item) bool) {
-	(&View{m.tree}).Ascend(from, fn)
-}
-
-// Len returns the number of keys.
-func (m *Map) Len() int { return m.count }
 
 // Bytes returns the memory that the map holds: its chunks, filled or not, and
 // its nodes. What only older Views hold is not counted.
 func (m *Map) Bytes() int64 {
-	return int64(unsafe.Sizeof(*m)) + m.nodes + m.slab.bytes() + int64(cap(m.table))*int64(unsafe.Sizeof([]byte(nil)))
+	return int64(unsafe.Sizeof(*m)) + m.nodes + m.slab.bytes() + m.recent.bytes() +
+		int64(cap(m.table))*int64(unsafe.Sizeof([]byte(nil)))
 }
 
 // Snapshot returns the map as it is now, in constant time.
 func (m *Map) Snapshot() View {
 	m.epoch++ // the present nodes are the View's from here on
-	return View{m.tree}
+	return View{m.content}
 }
 
 // Get returns the item under a key.
-func (v *View) Get(key string) (op.Item, bool) { return v.get(key) }
+func (c *content) Get(key string) (op.Item, bool) {
+	k := bytesOf(key)
+	if c.fresh > 0 {
+		if h := hashOf(k); c.filter.mayHave(h) {
+			if r, ok := c.recent.find(c.table, c.fresh, k, h.mark()); ok {
+				return c.table.item(r), true
+			}
+		}
+	}
+	r, ok := c.find(k)
+	if !ok {
+		return op.Item{}, false
+	}
+	return c.table.item(r), true
+}
 
-// Len returns the number of keys.
-func (v *View) Len() int { return v.count }
+// Settled reports whether nothing was put since the last Settle.
+func (c *content) Settled() bool { return c.fresh == 0 }
+
+// Counts returns how many keys there are. It looks up what was put lately.
+func (c *content) Counts() Counts {
+	n := c.counts
+	for _, r := range c.newest() {
+		key := c.table.key(r)
+		if _, ok := c.find(key); !ok {
+			n.add(key, 1)
+		}
+	}
+	return n
+}
+
+// Len returns the number of keys, as Counts does.
+func (c *content) Len() int {
+	n := c.Counts()
+	return n.Total()
+}
 
 // Ascend calls fn for the keys from the given one on, in ascending order, until
-// fn returns false.
-func (v *View) Ascend(from string, fn func(key string, it op.Item) bool) {
-	if v.root != nil {
-		v.ascend(v.root, v.height, bytesOf(from), fn)
+// fn returns false. fn must not change the map.
+func (c *content) Ascend(from string, fn func(key string, it op.Item) bool) {
+	visit, rest := fn, (*merger)(nil)
+	if c.fresh > 0 {
+		if m := c.merger(fn); m.seek(from) {
+			visit, rest = m.ascend, m
+		}
+	}
+	if c.root != nil && !c.ascend(c.root, c.height, bytesOf(from), visit) || rest == nil {
+		return
+	}
+	for rest.at < len(rest.refs) && rest.give(1) {
 	}
 }
 
 // Descend calls fn for the keys below the given one, in descending order, until
-// fn returns false. An empty bound means: from the last key.
-func (v *View) Descend(below string, fn func(key string, it op.Item) bool) {
-	if v.root != nil {
-		v.descend(v.root, v.height, bytesOf(below), fn)
+// fn returns false. An empty bound means: from the last key. fn must not change
+// the map.
+func (c *content) Descend(below string, fn func(key string, it op.Item) bool) {
+	visit, rest := fn, (*merger)(nil)
+	if c.fresh > 0 {
+		if m := c.merger(fn); m.seekBelow(below) {
+			visit, rest = m.descend, m
+		}
+	}
+	if c.root != nil && !c.descend(c.root, c.height, bytesOf(below), visit) || rest == nil {
+		return
+	}
+	for rest.at >= 0 && rest.give(-1) {
 	}
 }
 

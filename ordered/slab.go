@@ -194,20 +194,17 @@ func (m *Map) weigh(at int) {
 	}
 }
 
-// tidy empties one chunk that is mostly dead, and any that are wholly dead, for
-// those take no work.
-func (m *Map) tidy() {
-	for n := len(m.sparse); n > 0; n = len(m.sparse) {
+// tidy empties chunks that are mostly dead, until it has gone through this many
+// bytes, and any that are wholly dead, for those take no work.
+func (m *Map) tidy(budget int) {
+	for n := len(m.sparse); n > 0 && budget > 0; n = len(m.sparse) {
 		at := m.sparse[n-1]
 		m.sparse = m.sparse[:n-1]
-		busy := m.slots[at].dead < len(m.table[at])
-		if busy {
+		if size := len(m.table[at]); m.slots[at].dead < size {
 			m.empty(at)
+			budget -= size
 		}
 		m.drop(at)
-		if busy {
-			return
-		}
 	}
 }
 

@@ -15,7 +15,7 @@ type node unsafe.Pointer
 type tree struct {
 	root   node // nil if there are no keys
 	height int
-	count  int
+	counts Counts
 	table  table
 }
 
@@ -38,14 +38,6 @@ func (t *tree) find(key []byte) (ref, bool) {
 		return l.refs[i], true
 	}
 	return 0, false
-}
-
-func (t *tree) get(key string) (op.Item, bool) {
-	r, ok := t.find(bytesOf(key))
-	if !ok {
-		return op.Item{}, false
-	}
-	return t.table.item(r), true
 }
 
 // ascend visits the keys of a node from the given one on; nil means all.

@@ -46,17 +46,13 @@ func (r *liveRun) has(key string, it op.Item) bool {
 
 // sharedAll ends the commit with which a run began that shares what it has. That
 // must have been what the commit says, neither less nor more.
-func (r *liveRun) sharedAll() error {
+func (r *liveRun) sharedAll(said int) error {
 	if !r.shares {
 		return nil
 	}
 	r.shares = false
-	counted := 0
-	for _, n := range r.counts {
-		counted += int(n)
-	}
-	if counted != r.keys.Len() {
-		return fmt.Errorf("run %v begins with %d keys in memory, but with %d in its commit", r.handle.ID, r.keys.Len(), counted)
+	if n := r.keys.Len(); n != said {
+		return fmt.Errorf("run %v begins with %d keys in memory, but with %d in its commit", r.handle.ID, n, said)
 	}
 	return nil
 }

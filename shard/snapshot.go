@@ -30,7 +30,6 @@ type Snapshot struct {
 	FirstSeq  uint64    // where the run's history begins in the log …
 	LastSeq   uint64    // … and where this version was logged
 	Deadlines int       // keys that have one
-	Counts    Counts    // keys, those past their deadline included
 	keys      ordered.View
 }
 
@@ -44,6 +43,10 @@ func (s *Snapshot) Get(tag op.Tag, key string) (op.Item, bool) {
 
 // Len returns how many keys the run has, of all tags.
 func (s *Snapshot) Len() int { return s.keys.Len() }
+
+// Counts returns how many keys the run has, by tag, those past their deadline
+// included.
+func (s *Snapshot) Counts() ordered.Counts { return s.keys.Counts() }
 
 // All returns every key, with its tag, and item, in order. Neither may be changed.
 func (s *Snapshot) All() iter.Seq2[string, op.Item] {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"inmem/checkpoint"
@@ -20,13 +21,14 @@ type State struct {
 	runs    map[run.ID]*liveRun
 	deleted map[run.ID]struct{}
 	index   run.Index
-	keys    int // of all runs
 
 	// What changed since the owner last took it.
 	changed      []*liveRun
 	indexChanged bool
 	timers       []ttl.Change
 	dropped      []run.ID
+
+	unsettled []*liveRun // with puts that ordered.Map.Settle is for
 
 	dirty        []*liveRun // changed since the last checkpoint …
 	newlyDeleted []run.ID   // … or deleted since then
@@ -48,15 +50,12 @@ type liveRun struct {
 	lastSeq   uint64
 	epoch     uint64 // version of the key op.Epoch; 0 = it is not there
 	deadlines int
-	counts    Counts
 	changed   bool // in State.changed
+	unsettled bool // in State.unsettled
 	dirty     bool // in State.dirty
 	dropped   bool
-	shares    bool // keys was made of another run's: it has items that are not counted yet
+	shares    bool // keys was made of another run's: the commit must have all its items
 }
-
-// Counts is how many keys a run has, by tag.
-type Counts [op.Vector + 1]int32
 
 // NewState returns the state of a shard without runs.
 func NewState() *State {
@@ -332,7 +331,11 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 			return err
 		}
 	}
-	return r.sharedAll()
+	if !r.unsettled && !r.keys.Settled() {
+		r.unsettled = true
+		s.unsettled = append(s.unsettled, r)
+	}
+	return r.sharedAll(len(c.Ops))
 }
 
 func (s *State) applyOp(r *liveRun, o *op.Op) error {
@@ -341,35 +344,15 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		return nil
 	}
 	key := s.mapKey(o.Tag, o.Key)
-	var previous op.Item
-	var existed bool
 	if o.Kind == op.Put {
 		it := op.Item{Value: o.Value, Version: cmp.Or(o.Version, r.version), Deadline: o.Deadline}
+		s.deadline(r, key, r.expires(key), it)
 		if !r.has(key, it) {
-			previous, existed = r.keys.Set(key, it)
+			r.keys.Put(key, it)
 		}
 	} else {
-		previous, existed = r.keys.Delete(key)
-		o.Deadline = 0
-	}
-	if existed {
-		s.keys--
-		r.counts[o.Tag]--
-	}
-	if o.Kind == op.Put {
-		s.keys++
-		r.counts[o.Tag]++
-	}
-	if had, has := existed && previous.Deadline != 0, o.Deadline != 0; had || has {
-		s.timers = append(s.timers, ttl.Change{
-			Run: r.handle.ID, Key: string([]byte(key)), Version: cmp.Or(o.Version, r.version), Deadline: o.Deadline,
-		})
-		if had {
-			r.deadlines--
-		}
-		if has {
-			r.deadlines++
-		}
+		previous, _ := r.keys.Delete(key)
+		s.deadline(r, key, previous.Deadline != 0, op.Item{Version: r.version})
 	}
 	if o.Tag == op.Epoch.Tag && o.Key == op.Epoch.Key {
 		r.epoch = 0
@@ -389,10 +372,33 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 	return nil
 }
 
+// expires reports whether a key has a deadline. Most runs have none to look for.
+func (r *liveRun) expires(key string) bool {
+	if r.deadlines == 0 {
+		return false
+	}
+	it, _ := r.keys.Get(key)
+	return it.Deadline != 0
+}
+
+// deadline notes that a key had a deadline, or has one now.
+func (s *State) deadline(r *liveRun, key string, had bool, it op.Item) {
+	has := it.Deadline != 0
+	if !had && !has {
+		return
+	}
+	s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Key: strings.Clone(key), Version: it.Version, Deadline: it.Deadline})
+	if had {
+		r.deadlines--
+	}
+	if has {
+		r.deadlines++
+	}
+}
+
 func (s *State) drop(r *liveRun) {
 	id := r.handle.ID
 	r.dropped = true
-	s.keys -= r.keys.Len()
 	if r.info != nil {
 		s.index.Remove(r.info)
 		s.indexChanged = true
@@ -402,6 +408,21 @@ func (s *State) drop(r *liveRun) {
 	s.dropped = append(s.dropped, id)
 	s.newlyDeleted = append(s.newlyDeleted, id)
 	r.keys = ordered.Map{}
+}
+
+// settle settles one of the runs that need it, and returns it, or nil if there
+// is none.
+func (s *State) settle() *liveRun {
+	n := len(s.unsettled) - 1
+	if n < 0 {
+		return nil
+	}
+	r := s.unsettled[n]
+	s.unsettled[n] = nil
+	s.unsettled = s.unsettled[:n]
+	r.unsettled = false
+	r.keys.Settle()
+	return r
 }
 
 // Load takes a run from a checkpoint: begin, then items one by one by the
@@ -421,12 +442,10 @@ func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item),
 	s.indexChanged = true
 	return func(mapKey []byte, it op.Item) {
 		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
-		r.keys.Set(key, it)
-		r.counts[key[0]]++
+		r.keys.Put(key, it)
 		if op.Tag(key[0]) == op.Epoch.Tag && key[1:] == op.Epoch.Key {
 			r.epoch = it.Version
 		}
-		s.keys++
 		if it.Deadline != 0 {
 			r.deadlines++
 			s.timers = append(s.timers, ttl.Change{Run: e.Run, Key: string(mapKey), Version: it.Version, Deadline: it.Deadline})
@@ -453,7 +472,7 @@ func (s *State) Snapshot(id run.ID) *Snapshot {
 func (r *liveRun) snapshot() *Snapshot {
 	return &Snapshot{
 		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
-		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, Counts: r.counts, keys: r.keys.Snapshot(),
+		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, keys: r.keys.Snapshot(),
 	}
 }
 
@@ -467,7 +486,12 @@ func (s *State) bytes() int64 {
 }
 
 // Len returns how many runs there are, and how many keys in all of them.
-func (s *State) Len() (runs, keys int) { return len(s.runs), s.keys }
+func (s *State) Len() (runs, keys int) {
+	for _, r := range s.runs {
+		keys += r.keys.Len()
+	}
+	return len(s.runs), keys
+}
 
 // Active returns the runs that are active, without spaces, in no order.
 func (s *State) Active() []*run.Info {
