@@ -22,7 +22,7 @@
 // write-ahead log; a run lives in one shard for ever. Writes are messages to
 // the shard, which carries out many at once: validate and apply, append to the
 // log, sync as the durability mode says, publish new immutable snapshots,
-// answer. Reads load the run's newest snapshot and never wait for anything.
+// answer. An idle shard is lent to its caller, who then does this itself. Reads load the run's newest snapshot and never wait for anything.
 //
 // # What is promised
 //

@@ -50,7 +50,7 @@ type Options struct {
 	CheckpointBytes int64
 
 	// Now is the wall clock; nil = time.Now. The store's clock follows it but
-	// never runs backwards.
+	// never runs backwards. It must not call the store.
 	Now func() time.Time
 	// FS is the disk; nil = the operating system's.
 	FS vfs.FS

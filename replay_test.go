@@ -3,7 +3,6 @@ package inmem_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -305,28 +304,30 @@ func verifyError(db *inmem.DB, id run.ID) error {
 func TestVerifyBesideWriters(t *testing.T) {
 	s := newStore(t, func(o *inmem.Options) { o.SegmentSize, o.CheckpointBytes = 16<<10, 32<<10 })
 	r := s.begin()
-	stop := make(chan struct{})
+	const rounds, each = 20, 1000
+	// The writer is given so many puts for each verification: one that may write
+	// without end outruns who reads all of its history.
+	puts := make(chan int, rounds*each)
 	ended := make(chan error)
 	go func() {
 		var err error
-		for i := 0; err == nil; i++ {
-			select {
-			case <-stop:
-				ended <- nil
-				return
-			default:
+		for i := range puts {
+			if err == nil {
+				_, err = r.KV().Put(ctx, key(i%50), big(20), kv.Durability(inmem.Async))
 			}
-			_, err = r.KV().Put(ctx, key(i%50), big(20), kv.Durability(inmem.Async))
 		}
 		ended <- err
 	}()
-	for range 20 {
+	for range rounds {
+		for i := range each {
+			puts <- i
+		}
 		found, err := s.Verify(ctx, r.ID(), 100)
 		require.NoError(t, err)
 		require.Equal(t, found.Last, found.Commits)
 	}
-	close(stop)
-	require.NoError(t, errors.Join(<-ended))
+	close(puts)
+	require.NoError(t, <-ended)
 	checked, err := recovery.Check(s.fs, s.dir)
 	require.NoError(t, err)
 	require.Empty(t, checked.Problems)

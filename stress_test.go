@@ -2,6 +2,7 @@ package inmem_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -116,10 +117,14 @@ func (c *calls) key(i int) string { return fmt.Sprint(c.name, " ", i/len(c.runs)
 func startCalls(ctx context.Context, name string, runs []*inmem.Run, n int) *calls {
 	c := &calls{name: name, runs: runs, n: n, errs: make([]error, n*len(runs)), versions: make([]uint64, n*len(runs))}
 	for i := range c.errs {
+		c.errs[i] = errUnanswered
 		c.all.Go(func() { c.versions[i], c.errs[i] = runs[i%len(runs)].KV().Put(ctx, c.key(i), []byte(name)) })
 	}
 	return c
 }
+
+// errUnanswered stands for the answer of a call whose goroutine ended within it.
+var errUnanswered = errors.New("the goroutine ended in the call")
 
 // answered waits for the calls and holds their answers against one error, nil
 // for success, and its text.

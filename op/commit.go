@@ -24,9 +24,13 @@ const minOp = 3
 // errMalformed is wrapped by every error of DecodeCommit.
 var errMalformed = errors.New("malformed commit")
 
+// CommitSize is an upper bound of the encoded size of a commit without its
+// operations, in bytes.
+const CommitSize = 16 + 3*binary.MaxVarintLen64
+
 // Size returns an upper bound of the encoded size in bytes.
 func (c *Commit) Size() int {
-	n := len(c.Run) + 3*binary.MaxVarintLen64
+	n := CommitSize
 	for i := range c.Ops {
 		n += OpSize(len(c.Ops[i].Key), len(c.Ops[i].Value))
 		if c.Ops[i].Version != 0 {

@@ -30,6 +30,7 @@ type command struct {
 	handle  *Handle
 	history *wal.History
 	err     error
+	lent    bool          // who waits for it carries it out
 	logged  bool          // the command made a commit
 	later   bool          // it is answered when the checkpoint it waits for ends
 	done    chan struct{} // one slot; nil = nobody waits
@@ -131,9 +132,30 @@ func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
 	}
 }
 
+// waits reports whether somebody waits for an answer.
+func (c *command) waits() bool { return c.done != nil && !c.lent }
+
+// size is an upper bound of what the request takes in the log.
+func (c *command) size() int {
+	n := op.CommitSize
+	for i := range c.req.Writes {
+		n += op.OpSize(len(c.req.Writes[i].Key), len(c.req.Writes[i].Value))
+	}
+	return n
+}
+
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
 	c := s.newCommand(request, id)
+	if ctx.Err() == nil && !s.readOnly() && s.health.Err() == nil {
+		c.req, c.mode = *req, req.Durability // the caller's bytes, while it is here
+		if s.lend(c) {
+			res, err := c.result, c.err
+			s.release(c)
+			return res, err
+		}
+		c.req = op.Request{}
+	}
 	c.take(req)
 	mine, err := s.do(ctx, c)
 	if !mine {

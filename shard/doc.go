@@ -1,5 +1,6 @@
-// Package shard owns runs: a goroutine, fed through a mailbox, that is the
-// only one to touch its runs' live state and to append to their log.
+// Package shard owns runs: a goroutine, fed through a mailbox, or for a moment
+// the caller to whom it is lent while it is idle, is the only one to touch the
+// runs' live state and to append to their log. Who has the turn is in turn.go.
 //
 // state.go is the pure half: it decides what a request does and applies it,
 // with no clock, disk or goroutine. shard.go drives it, in this order for

@@ -5,8 +5,9 @@ import "sync/atomic"
 // counters are written by the owner and read by anybody.
 type counters struct {
 	commits, batches, commands, largest atomic.Uint64
+	lent                                atomic.Uint64
 	expired, checkpoints                atomic.Uint64
-	runs, keys                          atomic.Int64
+	runs                                atomic.Int64
 }
 
 // batch counts a batch of n commands, of which some made a commit.
@@ -21,7 +22,6 @@ func (c *counters) batch(n, commits int) {
 
 func (c *counters) state(st *State) {
 	c.runs.Store(int64(len(st.runs)))
-	c.keys.Store(int64(st.keys))
 }
 
 // Metrics are a shard's figures: counts since the store was opened, but for
@@ -31,6 +31,7 @@ type Metrics struct {
 	Batches      uint64 // one write of the log each
 	Commands     uint64 // in all batches: Commands / Batches is the mean batch
 	LargestBatch uint64 // commands
+	Lent         uint64 // commands that their callers carried out themselves
 	QueueDepth   int    // commands waiting in the mailbox
 	LogBytes     uint64 // handed to the operating system
 	LogSyncs     uint64
@@ -45,9 +46,14 @@ type Metrics struct {
 func (s *Shard) Metrics() Metrics {
 	m := Metrics{
 		Commits: s.metrics.commits.Load(), Batches: s.metrics.batches.Load(),
-		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(),
-		Runs: s.metrics.runs.Load(), Keys: s.metrics.keys.Load(),
+		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(), Lent: s.metrics.lent.Load(),
+		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
+	}
+	for _, h := range s.handles.Range {
+		if snap := h.(*Handle).Load(); snap != nil {
+			m.Keys += int64(snap.Len())
+		}
 	}
 	if !s.readOnly() {
 		log := s.log.Stats()

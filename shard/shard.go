@@ -70,12 +70,21 @@ type Shard struct {
 	// refreshing is held by the owner of a shard that is only read.
 	refreshing sync.Mutex
 
+	// turn is held by who is the owner just now: the shard's goroutine for each
+	// batch, or a caller that finds it free and carries out its command itself.
+	turn   sync.Mutex
+	wanted atomic.Bool // the goroutine waits for it
+	closed bool        // nobody takes a turn any more
+	mine   bool        // the goroutine's: it has the turn
+	single [1]*command // the batch of a caller
+
 	// The owner's.
 	state          *State
 	log            *wal.Log
 	batch          []*command
 	current        []*command
 	processCurrent func() // process as a value, made once
+	quiet          uint64 // the log's next sequence at the last tick
 	replied        int
 }
 
@@ -101,6 +110,9 @@ func New(cfg Config) *Shard {
 func (s *Shard) Close() (last uint64, err error) {
 	s.mailbox.Close()
 	s.owner.Wait()
+	s.turn.Lock()
+	s.closed = true
+	s.turn.Unlock()
 	s.images.stop()
 	if s.health.Err() != nil {
 		s.cfg.Clock.Freeze() // it may be what failed, and the log's seal has a time
@@ -120,36 +132,46 @@ func (s *Shard) Find(id run.ID) (*Handle, error) {
 // Runs returns the index of the shard's runs as it is now.
 func (s *Shard) Runs() *run.Index { return s.index.Load() }
 
-// loop is the owner's life: batch after batch until the mailbox is closed.
+// loop is the life of the shard's goroutine: batch after batch until the mailbox
+// is closed.
 func (s *Shard) loop() {
 	for {
 		batch, open := s.mailbox.Receive(s.batch, s.log.Wake())
-		if len(batch) > 0 {
-			s.guarded(batch)
-		}
 		if !open {
 			return
 		}
-		if len(batch) == 0 {
+		s.take()
+		if len(batch) > 0 {
+			s.guarded(batch)
+			select {
+			case <-s.log.Wake(): // a busy mailbox must not starve what is due by time
+				s.tick()
+			default:
+			}
+		} else {
 			s.tick()
-			continue
+			if last := s.log.Next(); s.quiet == last {
+				s.tidy()
+			} else {
+				s.quiet = last
+			}
 		}
-		select {
-		case <-s.log.Wake(): // a busy mailbox must not starve what is due by time
-			s.tick()
-		default:
-		}
+		s.give()
 	}
 }
 
-// bury is the end of an owner that could not be held up: one whose goroutine
-// was ended by runtime.Goexit. It answers those that the owner had in hand, and
-// whoever comes until the mailbox is closed.
+// bury is the end of a goroutine that could not be held up: one that was ended
+// by runtime.Goexit. It answers those that the owner had in hand, and whoever
+// comes until the mailbox is closed.
 func (s *Shard) bury(p *actor.PanicError) {
 	s.health.Poison(p)
 	err := s.health.Err()
-	if s.current != nil {
-		s.refuse(s.current[s.replied:], err)
+	if s.mine {
+		if s.current != nil {
+			s.refuse(s.current[s.replied:], err)
+			s.current = nil
+		}
+		s.give()
 	}
 	for open := true; open; {
 		s.images.giveUp(err)
@@ -173,6 +195,23 @@ func (s *Shard) guarded(batch []*command) {
 
 func (s *Shard) tick() {
 	s.health.Poison(actor.Guard(s.name, func() { s.health.Poison(s.log.Tick()) }))
+}
+
+// tidy is for when nothing was logged for a while: it settles runs, which are
+// published again as they were, so that those who only read them pay nothing for what was
+// written before.
+func (s *Shard) tidy() {
+	s.health.Poison(actor.Guard(s.name, func() {
+		for s.mailbox.Len() == 0 && s.health.Err() == nil {
+			r := s.state.settle()
+			if r == nil {
+				return
+			}
+			if !r.dropped {
+				r.handle.snapshot.Store(r.snapshot())
+			}
+		}
+	}))
 }
 
 // process carries out the current batch. Where it returns early, the store is
@@ -381,7 +420,7 @@ func (s *Shard) last() uint64 {
 func (s *Shard) reply(batch []*command) {
 	for i, c := range batch {
 		s.replied = i + 1
-		if c.done != nil && !c.later {
+		if c.waits() && !c.later {
 			c.done <- struct{}{} // from here on the command is the caller's
 		}
 	}
@@ -396,6 +435,8 @@ func (s *Shard) refuse(batch []*command, err error) {
 		}
 		c.err = err
 		c.result, c.handle, c.history = op.Result{}, nil, nil
-		c.done <- struct{}{}
+		if c.waits() {
+			c.done <- struct{}{}
+		}
 	}
 }

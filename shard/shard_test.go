@@ -106,6 +106,38 @@ func TestDurabilityOfOneCommit(t *testing.T) {
 	assert.Equal(t, "", crashed(op.Async, (*vfs.Mem).Clone))
 }
 
+// A caller alone carries out its commands itself, but those that wait for the
+// disk: its context could not end that.
+func TestLending(t *testing.T) {
+	r := newRig(t, func(o *rigOptions) { o.interval = time.Hour })
+	h := r.begin()
+	require.NoError(t, r.Flush(ctx)) // reserves space, and answers only after the turn was given back
+	lent := func(mode op.Durability) uint64 {
+		before := r.Metrics().Lent
+		req := put("k", "v")
+		req.Durability = mode
+		_, err := r.Commit(ctx, h.ID, req)
+		require.NoError(t, err)
+		return r.Metrics().Lent - before
+	}
+	assert.EqualValues(t, 0, lent(op.Strict))
+	r.turn.Lock() // the goroutine has given it back
+	r.turn.Unlock()
+	assert.EqualValues(t, 1, lent(op.Batched))
+	assert.EqualValues(t, 1, lent(op.Async))
+
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err := r.Commit(ended, h.ID, put("k", "never"))
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, "v", value(h, "k"))
+
+	_, err = r.end()
+	require.NoError(t, err)
+	_, err = r.Commit(ctx, h.ID, put("k", "closed"))
+	require.ErrorIs(t, err, op.ErrClosed)
+}
+
 // A caller who gives up while the mailbox is full changed nothing; one who
 // gives up later gets an error that says that nobody knows.
 func TestCancelledCalls(t *testing.T) {

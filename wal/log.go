@@ -283,6 +283,13 @@ func (l *Log) reserve(n int64, anew bool) error {
 	return l.fail(err)
 }
 
+// Ready reports whether frames of n bytes in all can be appended, and committed
+// as Batched or Async, without waiting for the disk.
+func (l *Log) Ready(n int64) bool {
+	return l.err() == nil && !l.outdated && l.active.end+int64(len(l.buf))+n <= l.ahead &&
+		l.next-l.Synced() < uint64(l.opts.Commits)
+}
+
 // FrameSize returns the bytes a record of n bytes takes in the log.
 func FrameSize(n int) int64 { return frameSize(n) }
 
