@@ -149,6 +149,58 @@ func TestListAndRange(t *testing.T) {
 	assert.Equal(t, []string{}, ranged("a", "a"))
 }
 
+// What is lent is what is copied otherwise; it stays as it is whatever becomes of
+// the key, and takes no memory of its own.
+func TestListLends(t *testing.T) {
+	s := newStore(t)
+	r := s.begin()
+	for i := range 300 {
+		put(t, r, key(i), fmt.Sprint("value ", i), kv.TTL(time.Hour))
+	}
+	lend := func(from kv.Store) []kv.Item {
+		var items []kv.Item
+		for it, err := range from.List(ctx, "", kv.Lend(), kv.Reverse()) {
+			require.NoError(t, err)
+			items = append(items, it)
+		}
+		return items
+	}
+	want := list(t, r, "", kv.Reverse())
+	lent := lend(r.KV())
+	require.Equal(t, want, lent)
+	require.NoError(t, r.Update(ctx, func(tx *inmem.Tx) error {
+		_, err := tx.KV().Put(ctx, "of the transaction", []byte("first"))
+		require.NoError(t, err)
+		own := lend(tx.KV())
+		_, err = tx.KV().Put(ctx, "of the transaction", []byte("second"))
+		require.Equal(t, "first", string(own[0].Value))
+		return err
+	}))
+	for round := range 20 {
+		for i := range 300 {
+			put(t, r, key(i), fmt.Sprint("round ", round))
+		}
+	}
+	for i := range 300 {
+		_, err := r.KV().Delete(ctx, key(i))
+		require.NoError(t, err)
+	}
+	require.Equal(t, want, lent)
+
+	full := s.begin()
+	for i := range 100 {
+		put(t, full, key(i), "value")
+	}
+	require.Less(t, testing.AllocsPerRun(10, func() { lendAll(full.KV()) }), 20.0, "for 100 items")
+}
+
+func lendAll(from kv.Store) (n int) {
+	for it := range from.List(ctx, "", kv.Lend()) {
+		n += len(it.Value)
+	}
+	return n
+}
+
 func TestListEndsEarly(t *testing.T) {
 	s := newStore(t)
 	r := s.begin()

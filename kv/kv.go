@@ -7,7 +7,8 @@
 //
 // Keys are 1 to MaxKeySize bytes, any bytes; they order byte by byte. Values
 // are 0 to MaxValueSize bytes. Bytes that go in are copied before the call
-// returns; bytes that come out belong to the caller.
+// returns; bytes that come out belong to the caller, but for those of a listing
+// with the option Lend.
 package kv
 
 import (
@@ -38,7 +39,12 @@ type Item struct {
 }
 
 func toItem(key string, it op.Item) Item {
-	out := Item{Key: strings.Clone(key), Value: bytes.Clone(it.Value), Version: it.Version}
+	return lent(strings.Clone(key), op.Item{Value: bytes.Clone(it.Value), Version: it.Version, Deadline: it.Deadline})
+}
+
+// lent is an item without copies.
+func lent(key string, it op.Item) Item {
+	out := Item{Key: key, Value: it.Value, Version: it.Version}
 	if it.Deadline != 0 {
 		out.Deadline = time.UnixMilli(it.Deadline)
 	}
@@ -186,10 +192,14 @@ func (s Store) Range(ctx context.Context, from, to string, opts ...ListOption) i
 }
 
 func (s Store) scan(ctx context.Context, r op.Range, opts []ListOption) iter.Seq2[Item, error] {
+	give := toItem
 	for _, o := range opts {
 		r.Reverse = r.Reverse || o.reverse
 		if o.limit > 0 {
 			r.Limit = o.limit
+		}
+		if o.lend {
+			give = lent
 		}
 	}
 	return func(yield func(Item, error) bool) {
@@ -206,7 +216,7 @@ func (s Store) scan(ctx context.Context, r op.Range, opts []ListOption) iter.Seq
 				yield(Item{}, err)
 				return false
 			}
-			return yield(toItem(key, it), nil)
+			return yield(give(key, it), nil)
 		})
 	}
 }

@@ -100,7 +100,7 @@ func inmemGet(face kv.Store, key string) ([]byte, error) {
 }
 
 func (s *inmemStore) Scan(run int, from string, limit int, visit func(string, []byte) bool) error {
-	for item, err := range s.runs[run].KV().Range(ctx, from, "", kv.Limit(limit)) {
+	for item, err := range s.runs[run].KV().Range(ctx, from, "", kv.Limit(limit), kv.Lend()) {
 		if err != nil {
 			return err
 		}
