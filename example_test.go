@@ -120,9 +120,18 @@ func ExampleRun_KV_list() {
 		}
 		fmt.Printf("%s = %s\n", item.Key, item.Value)
 	}
+	size := 0
+	for item, err := range face.List(ctx, "", kv.Lend()) { // read in passing: no copies
+		if err != nil {
+			log.Fatal(err)
+		}
+		size += len(item.Value)
+	}
+	fmt.Println(size, "bytes")
 	// Output:
 	// step/3 = of step/3
 	// step/2 = of step/2
+	// 34 bytes
 }
 
 func ExampleRun_KV_batch() {

@@ -121,8 +121,10 @@ func TestLending(t *testing.T) {
 		return r.Metrics().Lent - before
 	}
 	assert.EqualValues(t, 0, lent(op.Strict))
-	r.turn.Lock() // the goroutine has given it back
-	r.turn.Unlock()
+	func() {
+		r.turn.Lock() // once the goroutine has given it back
+		defer r.turn.Unlock()
+	}()
 	assert.EqualValues(t, 1, lent(op.Batched))
 	assert.EqualValues(t, 1, lent(op.Async))
 
