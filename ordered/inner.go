@@ -67,9 +67,10 @@ func (in *inner) merge(sep []byte, next *inner) {
 // separates its neighbours.
 type separators struct {
 	n      uint32
-	skip   uint32 // bytes that all have in common
-	text   []byte
+	skip   uint32               // bytes that all have in common
+	lead   [24]byte             // the first of those, nearer than text
 	prefix prefixes             // of the separators behind skip
+	text   []byte               // the separators, one behind the other
 	end    [innerCap - 1]uint32 // where each ends in text
 }
 
@@ -86,6 +87,7 @@ func newSeparators(list [][]byte) *separators {
 	}
 	skip := common(list[0], list[len(list)-1])
 	s.skip = uint32(skip)
+	copy(s.lead[:], list[0][:skip])
 	s.text = make([]byte, 0, size)
 	for i, sep := range list {
 		s.prefix[i] = prefixOf(sep, skip)
@@ -117,7 +119,11 @@ func (s *separators) list(to [][]byte) [][]byte {
 func (s *separators) child(key []byte) int {
 	skip := int(s.skip)
 	if skip > 0 {
-		switch c := bytes.Compare(key[:min(skip, len(key))], s.text[:skip]); {
+		common := s.lead[:min(skip, len(s.lead))]
+		if skip > len(s.lead) {
+			common = s.text[:skip]
+		}
+		switch c := bytes.Compare(key[:min(skip, len(key))], common); {
 		case c < 0:
 			return 0
 		case c > 0:

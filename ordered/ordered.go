@@ -85,9 +85,9 @@ type View struct {
 // content is what a Map and its Views have in common: what the tree has, but
 // for what was put since.
 type content struct {
-	tree
-	recent *recent
 	fresh  int // of recent's places, those in use
+	recent *recent
+	tree
 	filter filter
 }
 

@@ -15,8 +15,8 @@ type node unsafe.Pointer
 type tree struct {
 	root   node // nil if there are no keys
 	height int
-	counts Counts
 	table  table
+	counts Counts
 }
 
 // leafOf returns the leaf where a key belongs; the tree is not empty.

@@ -23,6 +23,7 @@ func (h *Handle) Load() *Snapshot { return h.snapshot.Load() }
 
 // Snapshot is a run at one version. It never changes.
 type Snapshot struct {
+	keys      ordered.View // first, where a reader comes by anyway
 	ID        run.ID
 	Version   uint64
 	Time      int64     // of the commit that made the version, Unix milliseconds
@@ -30,7 +31,6 @@ type Snapshot struct {
 	FirstSeq  uint64    // where the run's history begins in the log …
 	LastSeq   uint64    // … and where this version was logged
 	Deadlines int       // keys that have one
-	keys      ordered.View
 }
 
 // Get returns an item, past its deadline or not. Its value must not be changed.
