@@ -240,7 +240,8 @@ type Metrics struct {
 	Recovery  *RecoveryReport
 }
 
-// Metrics returns the store's figures as of now.
+// Metrics returns the store's figures as of now. It looks at every run, to count
+// the keys.
 func (db *DB) Metrics() Metrics {
 	m := Metrics{OpenTxs: db.txs.open(), Recovery: db.store.Report}
 	if !db.readOnly() {

@@ -34,7 +34,7 @@
 //
 // A put writes a record, notes it in recent, and is done: it neither looks for
 // what was there nor copies a node. When recent is full the tree is told of all
-// of it at once (settle), which copies each node once, not once for each put, and
+// of it at once (Settle), which copies each node once, not once for each put, and
 // finds the places of the keys while the nodes are near. Readers look through
 // recent first, by hashes of the keys; a scan merges it in, sorted.
 //
@@ -130,7 +130,7 @@ func (m *Map) Set(key string, it op.Item) (previous op.Item, existed bool) {
 
 // Delete removes a key and returns what it held.
 func (m *Map) Delete(key string) (previous op.Item, existed bool) {
-	m.settle()
+	m.Settle()
 	k := bytesOf(key)
 	if _, ok := m.find(k); !ok {
 		return op.Item{}, false

@@ -92,7 +92,7 @@ func (m *Map) note(key []byte, r ref) {
 	m.recent.size += len(m.table.record(r))
 	m.fresh++
 	if m.recent.size > recentBytes {
-		m.settle()
+		m.Settle()
 	}
 }
 
@@ -102,16 +102,13 @@ func (m *Map) makePlace() {
 	if m.recent != nil && m.fresh < len(m.recent.refs) {
 		return
 	}
-	m.settle()
+	m.Settle()
 	m.recent = newRecent(min(max(minRecent, 1<<bits.Len(uint(m.counts.Total()/16))), maxRecent))
 }
 
-// Settle brings what was put lately to where readers find it soonest. It is for
-// when nothing else is to be done: Put and Delete do it in time.
-func (m *Map) Settle() { m.settle() }
-
-// settle tells the tree of what was put lately.
-func (m *Map) settle() {
+// Settle tells the tree of what was put lately, where readers find it soonest.
+// Put and Delete do it in time; else it is for when nothing else is to be done.
+func (m *Map) Settle() {
 	if m.fresh == 0 {
 		return
 	}

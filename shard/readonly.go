@@ -12,6 +12,7 @@ func NewReadOnly(cfg Config) *Shard {
 	s.index.Store(&run.Index{})
 	s.past.Store(cfg.History)
 	s.feed.from, s.feed.last = unknown, s.last()
+	s.state.settleAll()
 	s.publish()
 	return s
 }
@@ -30,6 +31,7 @@ func (s *Shard) Refresh() error {
 		return err
 	}
 	s.past.Store(past)
+	s.state.settleAll()
 	s.publish()
 	return nil
 }

@@ -99,6 +99,7 @@ func New(cfg Config) *Shard {
 	s.index.Store(&run.Index{})
 	s.feed.from, s.feed.last = unknown, s.log.Next()-1
 	s.images = newImager(s)
+	s.state.settleAll()
 	s.publish()
 	s.images.start(s.name + " checkpoints")
 	s.owner = actor.Go(s.name, s.loop, s.bury)
@@ -166,12 +167,13 @@ func (s *Shard) loop() {
 func (s *Shard) bury(p *actor.PanicError) {
 	s.health.Poison(p)
 	err := s.health.Err()
-	if s.mine {
-		if s.current != nil {
-			s.refuse(s.current[s.replied:], err)
-			s.current = nil
-		}
-		s.give()
+	if !s.mine {
+		s.take()
+	}
+	defer s.give() // until then nobody else is the owner
+	if s.current != nil {
+		s.refuse(s.current[s.replied:], err)
+		s.current = nil
 	}
 	for open := true; open; {
 		s.images.giveUp(err)
@@ -198,8 +200,8 @@ func (s *Shard) tick() {
 }
 
 // tidy is for when nothing was logged for a while: it settles runs, which are
-// published again as they were, so that those who only read them pay nothing for what was
-// written before.
+// published again as they were, so that those who only read them pay nothing for
+// what was written before.
 func (s *Shard) tidy() {
 	s.health.Poison(actor.Guard(s.name, func() {
 		for s.mailbox.Len() == 0 && s.health.Err() == nil {

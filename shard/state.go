@@ -331,10 +331,7 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 			return err
 		}
 	}
-	if !r.unsettled && !r.keys.Settled() {
-		r.unsettled = true
-		s.unsettled = append(s.unsettled, r)
-	}
+	s.willSettle(r)
 	return r.sharedAll(len(c.Ops))
 }
 
@@ -410,6 +407,21 @@ func (s *State) drop(r *liveRun) {
 	r.keys = ordered.Map{}
 }
 
+// willSettle notes that a run has puts to settle, if it has.
+func (s *State) willSettle(r *liveRun) {
+	if !r.unsettled && !r.keys.Settled() {
+		r.unsettled = true
+		s.unsettled = append(s.unsettled, r)
+	}
+}
+
+// settleAll settles all runs that need it, before they are shown to readers who
+// may be all that there will be.
+func (s *State) settleAll() {
+	for s.settle() != nil {
+	}
+}
+
 // settle settles one of the runs that need it, and returns it, or nil if there
 // is none.
 func (s *State) settle() *liveRun {
@@ -443,6 +455,7 @@ func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item),
 	return func(mapKey []byte, it op.Item) {
 		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
 		r.keys.Put(key, it)
+		s.willSettle(r)
 		if op.Tag(key[0]) == op.Epoch.Tag && key[1:] == op.Epoch.Key {
 			r.epoch = it.Version
 		}

@@ -45,6 +45,7 @@ func (s *Shard) lend(c *command) bool {
 	}()
 	s.single[0], c.lent = c, true
 	s.guarded(s.single[:])
+	clear(s.state.commit.Ops) // the bytes are the caller's again
 	s.single[0], returned = nil, true
 	s.metrics.lent.Add(1)
 	return true
