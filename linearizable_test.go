@@ -260,14 +260,18 @@ func pairs(items []kv.Item) (out []pair) {
 	return out
 }
 
-// check looks for an order of the calls that explains all answers. There is one
-// in next to no time, or none.
+// check looks for an order of the calls that explains all answers. It is found in
+// next to no time, or there is none; on a busy machine a hard one may take more
+// than the first minute.
 func (l *linear) check() {
 	model := linearizable()
 	if porcupine.CheckOperationsTimeout(model, l.history, time.Minute) == porcupine.Ok {
 		return
 	}
 	result, info := porcupine.CheckOperationsVerbose(model, l.history, time.Minute)
+	if result == porcupine.Ok {
+		return
+	}
 	dir, err := os.MkdirTemp("", "inmem-linearizable-")
 	require.NoError(l.t, err)
 	path := filepath.Join(dir, "history.html")
