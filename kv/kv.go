@@ -192,15 +192,13 @@ func (s Store) Range(ctx context.Context, from, to string, opts ...ListOption) i
 }
 
 func (s Store) scan(ctx context.Context, r op.Range, opts []ListOption) iter.Seq2[Item, error] {
-	give := toItem
+	lend := false
 	for _, o := range opts {
 		r.Reverse = r.Reverse || o.reverse
 		if o.limit > 0 {
 			r.Limit = o.limit
 		}
-		if o.lend {
-			give = lent
-		}
+		lend = lend || o.lend
 	}
 	return func(yield func(Item, error) bool) {
 		view, err := s.run.View()
@@ -216,7 +214,13 @@ func (s Store) scan(ctx context.Context, r op.Range, opts []ListOption) iter.Seq
 				yield(Item{}, err)
 				return false
 			}
-			return yield(give(key, it), nil)
+			if !lend {
+				key, it.Value = strings.Clone(key), bytes.Clone(it.Value)
+			}
+			if it.Deadline == 0 {
+				return yield(Item{Key: key, Value: it.Value, Version: it.Version}, nil)
+			}
+			return yield(lent(key, it), nil)
 		})
 	}
 }

@@ -198,39 +198,6 @@ func (c *content) Len() int {
 	return n.Total()
 }
 
-// Ascend calls fn for the keys from the given one on, in ascending order, until
-// fn returns false. fn must not change the map.
-func (c *content) Ascend(from string, fn func(key string, it op.Item) bool) {
-	visit, rest := fn, (*merger)(nil)
-	if c.fresh > 0 {
-		if m := c.merger(fn); m.seek(from) {
-			visit, rest = m.ascend, m
-		}
-	}
-	if c.root != nil && !c.ascend(c.root, c.height, bytesOf(from), visit) || rest == nil {
-		return
-	}
-	for rest.at < len(rest.refs) && rest.give(1) {
-	}
-}
-
-// Descend calls fn for the keys below the given one, in descending order, until
-// fn returns false. An empty bound means: from the last key. fn must not change
-// the map.
-func (c *content) Descend(below string, fn func(key string, it op.Item) bool) {
-	visit, rest := fn, (*merger)(nil)
-	if c.fresh > 0 {
-		if m := c.merger(fn); m.seekBelow(below) {
-			visit, rest = m.descend, m
-		}
-	}
-	if c.root != nil && !c.descend(c.root, c.height, bytesOf(below), visit) || rest == nil {
-		return
-	}
-	for rest.at >= 0 && rest.give(-1) {
-	}
-}
-
 // bytesOf and stringOf look at one as the other. The bytes are never written to.
 func bytesOf(s string) []byte  { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

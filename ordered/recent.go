@@ -8,8 +8,6 @@ import (
 	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
-
-	"inmem/op"
 )
 
 // Bounds of what is put before the tree is told of it. Readers look through it
@@ -142,79 +140,4 @@ func (c *content) newest() []ref {
 	refs = slices.CompactFunc(refs, func(a, b ref) bool { return bytes.Equal(key(a), key(b)) }) // … and stays
 	c.recent.order.Store(&order{places: c.fresh, refs: refs})
 	return refs
-}
-
-// merger visits the keys of a tree, and between them those that were put lately.
-type merger struct {
-	table table
-	refs  []ref  // of what was put lately, in the order of the keys
-	at    int    // the next of them …
-	key   string // … and its key
-	fn    func(key string, it op.Item) bool
-}
-
-func (c *content) merger(fn func(key string, it op.Item) bool) *merger {
-	return &merger{table: c.table, refs: c.newest(), fn: fn}
-}
-
-// seek goes to the first key that is not below the given one, and reports
-// whether there is one.
-func (m *merger) seek(key string) bool {
-	m.at, _ = slices.BinarySearchFunc(m.refs, bytesOf(key), func(r ref, key []byte) int {
-		return bytes.Compare(m.table.key(r), key)
-	})
-	return m.look()
-}
-
-// seekBelow goes to the last key below the given one, or to the last of all if
-// that is empty.
-func (m *merger) seekBelow(key string) bool {
-	if m.at = len(m.refs); key != "" {
-		m.seek(key)
-	}
-	m.at--
-	return m.look()
-}
-
-// look reads the next key.
-func (m *merger) look() bool {
-	if m.at < 0 || m.at >= len(m.refs) {
-		return false
-	}
-	m.key = stringOf(m.table.key(m.refs[m.at]))
-	return true
-}
-
-// give visits the next of what was put lately, and goes on by a step.
-func (m *merger) give(step int) bool {
-	key, it := m.key, m.table.item(m.refs[m.at])
-	m.at += step
-	m.look()
-	return m.fn(key, it)
-}
-
-// ascend visits a key of the tree, after those that come before it.
-func (m *merger) ascend(key string, it op.Item) bool {
-	for m.at < len(m.refs) && m.key <= key {
-		if m.key == key {
-			return m.give(1) // which replaced it
-		}
-		if !m.give(1) {
-			return false
-		}
-	}
-	return m.fn(key, it)
-}
-
-// descend is ascend in the other direction.
-func (m *merger) descend(key string, it op.Item) bool {
-	for m.at >= 0 && m.key >= key {
-		if m.key == key {
-			return m.give(-1)
-		}
-		if !m.give(-1) {
-			return false
-		}
-	}
-	return m.fn(key, it)
 }

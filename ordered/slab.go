@@ -60,6 +60,25 @@ func (t table) item(r ref) op.Item {
 	}
 }
 
+// sizes are the lengths of a record's key and value, as they lie in it.
+type sizes uint64
+
+func (t table) sizes(r ref) sizes {
+	return sizes(binary.LittleEndian.Uint64(t[r.slot()][r.offset()+atKeyLen:]))
+}
+
+// read reads a record whose sizes are known.
+func (t table) read(r ref, size sizes, e *Entry) {
+	rec := t[r.slot()][r.offset():]
+	from := recordStart + int(uint32(size))
+	end := from + int(size>>32)
+	rec = rec[:end:end]
+	e.Key = stringOf(rec[recordStart:from])
+	e.Value = rec[from:]
+	e.Version = binary.LittleEndian.Uint64(rec)
+	e.Deadline = int64(binary.LittleEndian.Uint64(rec[atDeadline:]))
+}
+
 // record returns the whole record.
 func (t table) record(r ref) []byte {
 	rec := t[r.slot()][r.offset():]

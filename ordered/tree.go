@@ -3,8 +3,6 @@ package ordered
 import (
 	"slices"
 	"unsafe"
-
-	"inmem/op"
 )
 
 // node is a *leaf at height 0 and an *inner above. The height is known wherever
@@ -38,63 +36,6 @@ func (t *tree) find(key []byte) (ref, bool) {
 		return l.refs[i], true
 	}
 	return 0, false
-}
-
-// ascend visits the keys of a node from the given one on; nil means all.
-func (t *tree) ascend(n node, height int, from []byte, fn func(string, op.Item) bool) bool {
-	i := 0
-	if height == 0 {
-		l := (*leaf)(n)
-		if len(from) > 0 {
-			i, _ = l.search(t.table, from)
-		}
-		for ; i < int(l.n); i++ {
-			if r := l.refs[i]; !fn(stringOf(t.table.key(r)), t.table.item(r)) {
-				return false
-			}
-		}
-		return true
-	}
-	in := (*inner)(n)
-	if len(from) > 0 {
-		i = in.seps.child(from)
-	}
-	for ; i < in.n; i++ {
-		if !t.ascend(in.kids[i], height-1, from, fn) {
-			return false
-		}
-		from = nil // the next children lie above it
-	}
-	return true
-}
-
-// descend visits the keys of a node below the given one; nil means all.
-func (t *tree) descend(n node, height int, below []byte, fn func(string, op.Item) bool) bool {
-	if height == 0 {
-		l := (*leaf)(n)
-		i := int(l.n)
-		if len(below) > 0 {
-			i, _ = l.search(t.table, below)
-		}
-		for i--; i >= 0; i-- {
-			if r := l.refs[i]; !fn(stringOf(t.table.key(r)), t.table.item(r)) {
-				return false
-			}
-		}
-		return true
-	}
-	in := (*inner)(n)
-	i := in.n - 1
-	if len(below) > 0 {
-		i = in.seps.child(below)
-	}
-	for ; i >= 0; i-- {
-		if !t.descend(in.kids[i], height-1, below, fn) {
-			return false
-		}
-		below = nil // the children before lie below it
-	}
-	return true
 }
 
 // insertion is a key on its way into the tree and what came of it.

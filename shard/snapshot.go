@@ -66,24 +66,21 @@ func bounds(tag op.Tag, from, to string) (first, below string) {
 func (s *Snapshot) Scan(tag op.Tag, r op.Range, now int64, fn func(key string, it op.Item) bool) {
 	from, below := bounds(tag, r.From, r.To)
 	left := r.Limit
-	visit := func(key string, it op.Item) bool {
-		if key < from || key >= below {
-			return false
+	s.keys.Scan(ordered.Range{From: from, Below: below, Reverse: r.Reverse}, func(block []ordered.Entry) bool {
+		for i := range block {
+			e := &block[i]
+			if e.Expired(now) {
+				continue
+			}
+			if !fn(e.Key[1:], e.Item) {
+				return false
+			}
+			if left--; left == 0 {
+				return false
+			}
 		}
-		if it.Expired(now) {
-			return true
-		}
-		if !fn(key[1:], it) {
-			return false
-		}
-		left--
-		return left != 0
-	}
-	if r.Reverse {
-		s.keys.Descend(below, visit)
-	} else {
-		s.keys.Ascend(from, visit)
-	}
+		return true
+	})
 }
 
 // Digest returns the fingerprint of the snapshot, in O(run).
