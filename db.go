@@ -280,7 +280,7 @@ func (db *DB) Space(ctx context.Context, ns run.Namespace) (*Run, error) {
 	info := &run.Info{Meta: run.Meta{ID: ns.SpaceID(), Namespace: ns}, Space: true}
 	// A run that was begun with the ID of the space is not taken for it.
 	if r, err := db.Run(info.ID); err == nil {
-		if snap := r.handle.Load(); snap != nil && snap.Info.Space {
+		if head := r.handle.Head(); head != nil && head.Info.Space {
 			return r, nil
 		}
 	}

@@ -297,7 +297,7 @@ func (f *txFace) History(ctx context.Context, from uint64) iter.Seq2[*Commit, er
 			yield(nil, err)
 			return
 		}
-		tx.run.commits(ctx, snap, from)(yield)
+		tx.run.commits(ctx, &snap.Head, from)(yield)
 	}
 }
 

@@ -29,7 +29,7 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 	err = settled(cfg.FS, cfg.Dir, func(fsys vfs.FS, m *checkpoint.Manifest) error {
 		st = &Store{Report: &Report{Holder: holder}, Clock: shard.NewClock(cfg.Wall, m.Time)}
 		cfg := cfg
-		cfg.FS = fsys
+		cfg.FS, cfg.eager = fsys, true // the files may be gone later
 		shards, err := st.read(&cfg, m)
 		for i := range shards {
 			st.Shards[i].More = shards[i].more

@@ -37,6 +37,8 @@ type Config struct {
 	Health *shard.Health
 	// Log returns the options of a shard's log; Now and OnError are filled in.
 	Log func(shard int) wal.Options
+	// eager loads all runs at once.
+	eager bool
 	// DefaultShards is used when a store is created and Shards is 0.
 	DefaultShards int
 }
@@ -192,7 +194,7 @@ func (r *recovering) read() error {
 	rec := &r.m.Shards[r.i]
 	bounds := wal.Bounds{First: rec.First, After: rec.Checkpoint, Synced: max(rec.Synced, rec.Checkpoint)}
 	r.replay.state = r.out.State
-	sc, err := wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	sc, err := r.tail(bounds)
 	if err != nil {
 		return missing(r.dir, err)
 	}
@@ -263,7 +265,7 @@ func (r *recovering) checkpoint() (err error) {
 	for k := range x.Entries {
 		e := &x.Entries[k]
 		r.keep[e.Location.File] = true
-		if err := loadRun(files, e, r.out.State); err != nil {
+		if err := r.enter(files, e); err != nil {
 			return err
 		}
 	}
@@ -272,6 +274,39 @@ func (r *recovering) checkpoint() (err error) {
 	r.out.Index = x
 	r.report.Checkpoint, r.report.Images = sequence, len(x.Entries)
 	return nil
+}
+
+// enter takes a run from the checkpoint. Its image stays on disk until somebody
+// needs it, but where it should be is looked at: a file that is gone, or too
+// short, is a reason to refuse the store.
+func (r *recovering) enter(files *checkpoint.Files, e *checkpoint.Entry) error {
+	if e.Bare() || r.cfg.eager {
+		return loadRun(files, e, r.out.State)
+	}
+	if err := files.Within(e); err != nil {
+		return err
+	}
+	if err := r.out.State.LoadCold(e); err != nil {
+		return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset, Reason: err.Error()}
+	}
+	return nil
+}
+
+// tail replays the log, and loads the runs that it goes on with.
+func (r *recovering) tail(bounds wal.Bounds) (sc *wal.Scanned, err error) {
+	files := checkpoint.OpenFiles(r.cfg.FS, r.dir, r.m.Store, uint32(r.i))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	var failed error
+	r.out.State.Fetch(func(id run.ID, item func([]byte, op.Item)) error {
+		failed = files.Image(r.out.Index.Find(id), item)
+		return failed
+	})
+	defer r.out.State.Fetch(nil)
+	sc, err = wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	if failed != nil {
+		err = failed // which is not the log's
+	}
+	return sc, err
 }
 
 func loadRun(files *checkpoint.Files, e *checkpoint.Entry, state *shard.State) error {

@@ -23,6 +23,7 @@ type command struct {
 	due    []ttl.Due    // expire
 	made   []*op.Commit // adopt
 	shared *ordered.Map // adopt: what the run begins with, in memory; nil = nothing
+	loaded *loaded      // install
 
 	mode op.Durability
 
@@ -49,9 +50,10 @@ const (
 	expire
 	flush
 	history
-	adopt  // commits as they were made elsewhere
-	image  // take a checkpoint
-	imaged // a checkpoint ended
+	adopt   // commits as they were made elsewhere
+	image   // take a checkpoint
+	imaged  // a checkpoint ended
+	install // a cold run was loaded
 )
 
 // maxKeptBytes bounds the memory a command in the pool holds on to.
@@ -146,6 +148,23 @@ func (c *command) size() int {
 
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
+	res, err := s.commit(ctx, id, req)
+	if err == errCold {
+		return s.commitCold(ctx, id, req)
+	}
+	return res, err
+}
+
+// commitCold is Commit for a run that is not in memory.
+func (s *Shard) commitCold(ctx context.Context, id run.ID, req *op.Request) (res op.Result, err error) {
+	err = s.whileWarm(id, func() error {
+		res, err = s.commit(ctx, id, req)
+		return err
+	})
+	return res, err
+}
+
+func (s *Shard) commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
 	c := s.newCommand(request, id)
 	if ctx.Err() == nil && !s.readOnly() && s.health.Err() == nil {
 		c.req, c.mode = *req, req.Durability // the caller's bytes, while it is here
@@ -184,10 +203,15 @@ func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (
 // it, and those before it stand: a *op.VersionError where it is of another
 // version than the next, run.ErrExists where it would begin a run that there is.
 // The commits must not be changed any more, not even when the call gave up.
-func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (*Handle, error) {
-	c := s.newCommand(adopt, commits[0].Run)
-	c.made, c.mode = commits, mode
-	return s.adopted(ctx, c)
+func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (h *Handle, err error) {
+	id := commits[0].Run
+	err = s.whileWarm(id, func() error {
+		c := s.newCommand(adopt, id)
+		c.made, c.mode = commits, mode
+		h, err = s.adopted(ctx, c)
+		return err
+	})
+	return h, err
 }
 
 func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
@@ -202,9 +226,11 @@ func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
 
 // SetStatus changes the status of a run.
 func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, fence op.Expect, mode op.Durability) error {
-	c := s.newCommand(setStatus, id)
-	c.to, c.mode, c.req.Fence = to, mode, fence
-	return s.simple(ctx, c)
+	return s.whileWarm(id, func() error {
+		c := s.newCommand(setStatus, id)
+		c.to, c.mode, c.req.Fence = to, mode, fence
+		return s.simple(ctx, c)
+	})
 }
 
 // Drop deletes a run.
@@ -249,8 +275,18 @@ func (s *Shard) History(ctx context.Context) (*wal.History, error) {
 	return h, err
 }
 
-// Expire hands the shard keys whose deadline passed. It returns once the
-// message is accepted: nobody waits for what becomes of it.
+// Expire hands the shard keys whose deadline passed, and loads their run where
+// it is cold. It returns once the message is accepted: nobody waits for what
+// becomes of it. Of a run whose image is damaged nothing expires any more.
 func (s *Shard) Expire(ctx context.Context, id run.ID, due []ttl.Due) error {
+	if h, ok := s.handles.Load(id); ok {
+		_, err := s.Load(h.(*Handle))
+		if errors.Is(err, op.ErrCorrupt) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, run.ErrDeleted) {
+			return err
+		}
+	}
 	return s.mailbox.Send(ctx, &command{kind: expire, id: id, due: due})
 }

@@ -290,20 +290,24 @@ func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entr
 	var rewrite = map[uint64]bool{}
 	for file, bytes := range live {
 		size, err := files.Size(file)
-		if err != nil {
+		if err != nil && !errors.Is(err, op.ErrCorrupt) {
 			return err
 		}
-		rewrite[file] = bytes < size/2
+		rewrite[file] = err == nil && bytes < size/2
 	}
 	for id, e := range next {
 		if !rewrite[e.Location.File] {
 			continue
 		}
 		moved := *e
-		if err := w.Copy(&moved, files); err != nil {
+		err := w.Copy(&moved, files)
+		switch {
+		case err == nil:
+			next[id] = &moved
+		case !errors.Is(err, op.ErrCorrupt):
 			return err
 		}
-		next[id] = &moved
+		// A damaged image stays where it is: whoever uses its run is told.
 	}
 	return nil
 }

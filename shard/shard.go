@@ -298,6 +298,8 @@ func (s *Shard) step(c *command, now int64) bool {
 		c.later = true
 	case imaged:
 		s.images.finished(c)
+	case install:
+		s.installed(c)
 	}
 	if commit != nil && c.err == nil {
 		c.err = s.append(commit, c)

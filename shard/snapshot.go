@@ -18,12 +18,25 @@ type Handle struct {
 	bells    bells // of those who watch the run
 }
 
-// Load returns the newest published snapshot, or nil once the run is deleted.
-func (h *Handle) Load() *Snapshot { return h.snapshot.Load() }
+// Head returns what is known of the run's newest published version whether the
+// run is in memory or not; nil once the run is deleted.
+func (h *Handle) Head() *Head {
+	snap := h.snapshot.Load()
+	if snap == nil {
+		return nil
+	}
+	return &snap.Head
+}
 
-// Snapshot is a run at one version. It never changes.
+// Snapshot is a run at one version, in memory. It never changes.
 type Snapshot struct {
-	keys      ordered.View // first, where a reader comes by anyway
+	keys ordered.View // first, where a reader comes by anyway
+	cold *cold        // of what only Head is shown of: the keys are on disk
+	Head
+}
+
+// Head is what is known of a run at one version without its keys.
+type Head struct {
 	ID        run.ID
 	Version   uint64
 	Time      int64     // of the commit that made the version, Unix milliseconds
@@ -42,11 +55,29 @@ func (s *Snapshot) Get(tag op.Tag, key string) (op.Item, bool) {
 }
 
 // Len returns how many keys the run has, of all tags.
-func (s *Snapshot) Len() int { return s.keys.Len() }
+func (s *Snapshot) Len() int {
+	counts := s.Counts()
+	return counts.Total()
+}
 
 // Counts returns how many keys the run has, by tag, those past their deadline
 // included.
-func (s *Snapshot) Counts() ordered.Counts { return s.keys.Counts() }
+func (s *Snapshot) Counts() ordered.Counts {
+	if s.cold != nil {
+		return s.cold.counts
+	}
+	return s.keys.Counts()
+}
+
+// Counts returns how many keys the run has now, by tag, those past their
+// deadline included, and false once it is deleted. It loads nothing.
+func (h *Handle) Counts() (ordered.Counts, bool) {
+	snap := h.snapshot.Load()
+	if snap == nil {
+		return ordered.Counts{}, false
+	}
+	return snap.Counts(), true
+}
 
 // All returns every key, with its tag, and item, in order. Neither may be changed.
 func (s *Snapshot) All() iter.Seq2[string, op.Item] {
