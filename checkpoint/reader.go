@@ -93,6 +93,9 @@ func (fs *Files) file(sequence uint64) (vfs.File, error) {
 	return f, nil
 }
 
+// leastEntry is less than any entry takes in an index, in bytes.
+const leastEntry = 40
+
 // Index reads the index of the checkpoint that covers the log up to sequence.
 func (fs *Files) Index(sequence uint64) (*Index, error) {
 	f, err := fs.file(sequence)
@@ -113,6 +116,8 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	}
 	x := &Index{Sequence: h.sequence, Time: h.time}
 	end := size - footerSize
+	// The footer is not trusted with more than the index has room for.
+	x.Entries = make([]Entry, 0, min(ft.runs, uint64(end-ft.index)/leastEntry))
 	var order ascending
 	err = fs.blocks(Location{File: sequence, Offset: ft.index, Length: end - ft.index}, func(body []byte) error {
 		d := newFields(bytes.Clone(body)) // entries keep slices of it

@@ -114,6 +114,7 @@ func (s *Shard) Close() (last uint64, err error) {
 	s.turn.Lock()
 	s.closed = true
 	s.turn.Unlock()
+	s.health.Guard(s.name, s.images.final)
 	s.images.stop()
 	if s.health.Err() != nil {
 		s.cfg.Clock.Freeze() // it may be what failed, and the log's seal has a time
@@ -147,15 +148,18 @@ func (s *Shard) loop() {
 			select {
 			case <-s.log.Wake(): // a busy mailbox must not starve what is due by time
 				s.tick()
+				s.images.considerTime(false)
 			default:
 			}
 		} else {
 			s.tick()
-			if last := s.log.Next(); s.quiet == last {
+			last := s.log.Next()
+			silent := s.quiet == last
+			s.quiet = last
+			if silent {
 				s.tidy()
-			} else {
-				s.quiet = last
 			}
+			s.images.considerTime(silent)
 		}
 		s.give()
 	}
@@ -376,7 +380,7 @@ func (s *Shard) publish() {
 		}
 	}
 	if st.indexChanged {
-		s.index.Store(st.index.Snapshot())
+		s.index.Store(st.indexed().Snapshot())
 		st.indexChanged = false
 	}
 	if len(st.timers) > 0 {

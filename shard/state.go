@@ -21,6 +21,7 @@ type State struct {
 	runs    map[run.ID]*liveRun
 	deleted map[run.ID]struct{}
 	index   run.Index
+	entered []*run.Info // runs from a checkpoint that are not in index yet
 
 	// What changed since the owner last took it.
 	changed      []*liveRun
@@ -391,7 +392,7 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 			return err
 		}
 		r.info = info
-		s.index.Put(info)
+		s.indexed().Put(info)
 		s.indexChanged = true
 	}
 	return nil
@@ -425,7 +426,7 @@ func (s *State) drop(r *liveRun) {
 	id := r.handle.ID
 	r.dropped = true
 	if r.info != nil {
-		s.index.Remove(r.info)
+		s.indexed().Remove(r.info)
 		s.indexChanged = true
 	}
 	delete(s.runs, id)
@@ -493,9 +494,18 @@ func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 	}
 	s.runs[e.Run] = r
 	s.changed = append(s.changed, r)
-	s.index.Put(info)
+	s.entered = append(s.entered, info)
 	s.indexChanged = true
 	return r, nil
+}
+
+// indexed returns the index, with all runs in it.
+func (s *State) indexed() *run.Index {
+	if s.entered != nil {
+		s.index.Load(s.entered)
+		s.entered = nil
+	}
+	return &s.index
 }
 
 // Forget takes the IDs of runs that a checkpoint knows to be deleted.
@@ -527,11 +537,12 @@ func (r *liveRun) snapshot() *Snapshot {
 	return snap
 }
 
-// bytes returns the memory the runs' keys and values take, about.
-func (s *State) bytes() int64 {
+// dirtyBytes returns the memory that the keys and values take of the runs that
+// changed since the last checkpoint.
+func (s *State) dirtyBytes() int64 {
 	var n int64
-	for _, r := range s.runs {
-		if r.keys != nil {
+	for _, r := range s.dirty {
+		if !r.dropped {
 			n += r.keys.Bytes()
 		}
 	}
