@@ -249,6 +249,9 @@ func (db *DB) Metrics() Metrics {
 	}
 	for _, s := range db.shards {
 		m.Shards = append(m.Shards, s.Metrics())
+		if !db.readOnly() {
+			m.Deadlines += s.Untold()
+		}
 	}
 	return m
 }

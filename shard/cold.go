@@ -142,7 +142,7 @@ func (s *Shard) thaw(snap *Snapshot) (*Snapshot, error) {
 	if l := c.loaded.Load(); l != nil {
 		return l.snap, nil
 	}
-	l, err := s.read(snap)
+	l, err := s.readGuarded(snap)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +150,18 @@ func (s *Shard) thaw(snap *Snapshot) (*Snapshot, error) {
 	s.install(snap.ID, l)
 	c.loaded.Store(l) // afterwards: who sees it finds the owner informed
 	return l.snap, nil
+}
+
+// readGuarded is read, on a goroutine of the caller's: a panic in it is our bug.
+func (s *Shard) readGuarded(snap *Snapshot) (l *loaded, err error) {
+	if s.readOnly() {
+		return s.read(snap)
+	}
+	s.health.Guard(s.name, func() { l, err = s.read(snap) })
+	if l == nil && err == nil {
+		err = s.health.Err()
+	}
+	return l, err
 }
 
 // read reads the image of a cold run.

@@ -68,3 +68,14 @@ func (s *Shard) Metrics() Metrics {
 	}
 	return m
 }
+
+// Untold returns how many deadlines ttl does not know of: those of runs that were
+// not in memory yet, but for one each, which stands for them.
+func (s *Shard) Untold() (n int) {
+	for _, h := range s.handles.Range {
+		if snap := h.(*Handle).snapshot.Load(); snap != nil && snap.cold != nil && snap.cold.earliest != 0 {
+			n += snap.Deadlines - 1
+		}
+	}
+	return n
+}
