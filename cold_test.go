@@ -124,7 +124,7 @@ func TestColdRuns(t *testing.T) {
 				return err
 			})
 		}},
-		"end": {1, func(s *store, r *inmem.Run) error { return r.End(ctx, run.Completed) }},
+		"end":    {1, func(s *store, r *inmem.Run) error { return r.End(ctx, run.Completed) }},
 		"resume": {1, func(s *store, r *inmem.Run) error { _, err := s.Resume(ctx, id); return err }},
 		"fork": {1, func(s *store, r *inmem.Run) error {
 			f, err := s.Fork(ctx, id, 0, run.Meta{})

@@ -48,6 +48,7 @@ func (c *contents) put(id run.ID, mapKey []byte, it op.Item, timers []ttl.Change
 // come there yet.
 type cold struct {
 	counts ordered.Counts
+	image  int64 // bytes of it
 	// earliest is the first of the keys' deadlines, of a run whose deadlines ttl
 	// has not been told of one by one; 0 = it has.
 	earliest int64
@@ -72,7 +73,7 @@ func (s *State) LoadCold(e *checkpoint.Entry) error {
 	if err != nil {
 		return err
 	}
-	r.cold = &cold{counts: ordered.Counts(e.Counts), earliest: e.Earliest}
+	r.cold = &cold{counts: ordered.Counts(e.Counts), image: e.Location.Length, earliest: e.Earliest}
 	r.deadlines = int(e.Deadlines)
 	if e.Earliest != 0 {
 		// An entry for the whole run: when it comes due the run is loaded, and its
@@ -121,6 +122,9 @@ func (s *Shard) Load(h *Handle) (*Snapshot, error) {
 		case snap == nil:
 			return nil, run.ErrDeleted
 		case snap.cold == nil:
+			if s.memory != nil {
+				s.memory.touch(h)
+			}
 			return snap, nil
 		}
 		warm, err := s.thaw(snap)
@@ -142,6 +146,7 @@ func (s *Shard) thaw(snap *Snapshot) (*Snapshot, error) {
 	if l := c.loaded.Load(); l != nil {
 		return l.snap, nil
 	}
+	s.memory.room(snap.cold.image)
 	l, err := s.readGuarded(snap)
 	if err != nil {
 		return nil, err
@@ -204,21 +209,48 @@ func (s *Shard) installed(c *command) {
 		return
 	}
 	s.state.takeOver(r, c.loaded)
-	r.handle.snapshot.Store(r.snapshot())
+	s.show(r)
 }
 
-// whileWarm calls fn, and again after loading the run where the owner needs its
-// keys and does not have them.
-func (s *Shard) whileWarm(id run.ID, fn func() error) error {
+// settled calls fn, and again where the owner needs the keys of a run and does not
+// have them, after loading them, and where there is no room for what fn adds,
+// after making some. The run stays in memory as long.
+func (s *Shard) settled(ctx context.Context, id run.ID, fn func() error) error {
+	var h *Handle
 	for {
 		err := fn()
-		if !errors.Is(err, errCold) {
+		var full *fullError
+		cold := errors.Is(err, errCold)
+		if !cold && !errors.As(err, &full) {
 			return err
 		}
-		if h, ok := s.handles.Load(id); ok {
-			if _, err := s.Load(h.(*Handle)); err != nil && !errors.Is(err, run.ErrDeleted) {
-				return err
+		if found, ok := s.handles.Load(id); ok && h == nil {
+			h = found.(*Handle)
+			h.Pin()
+			defer h.Unpin()
+		}
+		switch {
+		case !cold:
+			err = s.memory.relieve(ctx, full.need)
+		case h != nil:
+			_, err = s.Load(h)
+			if errors.Is(err, run.ErrDeleted) {
+				err = nil // as fn will find
 			}
+		default:
+			err = nil
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// unsettled reports whether settled has something to do.
+func unsettled(err error) bool {
+	if err == nil || err == errCold {
+		return err != nil
+	}
+	_, full := err.(*fullError)
+	return full
 }

@@ -24,11 +24,14 @@ type command struct {
 	made   []*op.Commit // adopt
 	shared *ordered.Map // adopt: what the run begins with, in memory; nil = nothing
 	loaded *loaded      // install
+	evict  []candidate  // evict
 
 	mode op.Durability
 
 	result  op.Result
 	handle  *Handle
+	gone    int   // evict: how many runs left …
+	freed   int64 // … and how many bytes they had
 	history *wal.History
 	err     error
 	lent    bool          // who waits for it carries it out
@@ -54,6 +57,7 @@ const (
 	image   // take a checkpoint
 	imaged  // a checkpoint ended
 	install // a cold run was loaded
+	evict   // runs are to leave memory
 )
 
 // maxKeptBytes bounds the memory a command in the pool holds on to.
@@ -137,6 +141,26 @@ func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
 // waits reports whether somebody waits for an answer.
 func (c *command) waits() bool { return c.done != nil && !c.lent }
 
+// grows returns how much memory the command needs at most, in bytes: none where it
+// puts nothing of its caller's.
+func (c *command) grows() (n int64) {
+	switch c.kind {
+	case begin:
+		return bareBytes(c.info)
+	case adopt:
+		for _, commit := range c.made {
+			n += int64(commit.Size())
+		}
+	case request:
+		for i := range c.req.Writes {
+			if c.req.Writes[i].Kind == op.Put {
+				return int64(c.size())
+			}
+		}
+	}
+	return n
+}
+
 // size is an upper bound of what the request takes in the log.
 func (c *command) size() int {
 	n := op.CommitSize
@@ -149,15 +173,15 @@ func (c *command) size() int {
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
 	res, err := s.commit(ctx, id, req)
-	if err == errCold {
-		return s.commitCold(ctx, id, req)
+	if unsettled(err) {
+		return s.commitSettled(ctx, id, req)
 	}
 	return res, err
 }
 
-// commitCold is Commit for a run that is not in memory.
-func (s *Shard) commitCold(ctx context.Context, id run.ID, req *op.Request) (res op.Result, err error) {
-	err = s.whileWarm(id, func() error {
+// commitSettled is Commit for a run that is not in memory, or has no room.
+func (s *Shard) commitSettled(ctx context.Context, id run.ID, req *op.Request) (res op.Result, err error) {
+	err = s.settled(ctx, id, func() error {
 		res, err = s.commit(ctx, id, req)
 		return err
 	})
@@ -186,15 +210,13 @@ func (s *Shard) commit(ctx context.Context, id run.ID, req *op.Request) (op.Resu
 }
 
 // Begin makes a new run, or finds the space that info names.
-func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (*Handle, error) {
-	c := s.newCommand(begin, info.ID)
-	c.info, c.mode = info, mode
-	mine, err := s.do(ctx, c)
-	if !mine {
-		return nil, err
-	}
-	h := c.handle
-	s.release(c)
+func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (h *Handle, err error) {
+	err = s.settled(ctx, info.ID, func() error {
+		c := s.newCommand(begin, info.ID)
+		c.info, c.mode = info, mode
+		h, err = s.adopted(ctx, c)
+		return err
+	})
 	return h, err
 }
 
@@ -205,7 +227,7 @@ func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (
 // The commits must not be changed any more, not even when the call gave up.
 func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (h *Handle, err error) {
 	id := commits[0].Run
-	err = s.whileWarm(id, func() error {
+	err = s.settled(ctx, id, func() error {
 		c := s.newCommand(adopt, id)
 		c.made, c.mode = commits, mode
 		h, err = s.adopted(ctx, c)
@@ -226,7 +248,7 @@ func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
 
 // SetStatus changes the status of a run.
 func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, fence op.Expect, mode op.Durability) error {
-	return s.whileWarm(id, func() error {
+	return s.settled(ctx, id, func() error {
 		c := s.newCommand(setStatus, id)
 		c.to, c.mode, c.req.Fence = to, mode, fence
 		return s.simple(ctx, c)

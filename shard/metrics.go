@@ -40,6 +40,7 @@ type Metrics struct {
 	Keys         int64  // live, of all tags
 	Expired      uint64 // keys removed because their deadline passed
 	Checkpoints  uint64
+	Bytes        int64  // of memory that the runs take, those on disk with what is known of them
 	ColdRuns     int64  // of Runs, those whose keys are only on disk
 	Loads        uint64 // of such runs into memory
 }
@@ -56,6 +57,7 @@ func (s *Shard) Metrics() Metrics {
 	for _, h := range s.handles.Range {
 		if snap := h.(*Handle).snapshot.Load(); snap != nil {
 			m.Keys += int64(snap.Len())
+			m.Bytes += snap.bytes
 			if snap.cold != nil {
 				m.ColdRuns++
 			}

@@ -38,6 +38,7 @@ type Config struct {
 	OnCheckpoint func(CheckpointDone) // must not block
 
 	State   *State
+	Memory  *Memory      // nil = there is no budget
 	Log     *wal.Log     // nil = the shard is only read …
 	History *wal.History // … and this is what its log held …
 	// … and More replays what was logged since. After an error what it replayed
@@ -60,6 +61,7 @@ type Shard struct {
 	commands sync.Pool // of *command
 	owner    *actor.Actor
 	images   *imager
+	memory   *Memory // nil = there is no budget
 
 	// Published.
 	handles sync.Map // run.ID → *Handle
@@ -91,7 +93,7 @@ type Shard struct {
 // New publishes what recovery found and starts the shard.
 func New(cfg Config) *Shard {
 	s := &Shard{
-		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log,
+		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory,
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize),
 	}
@@ -214,7 +216,7 @@ func (s *Shard) tidy() {
 				return
 			}
 			if !r.dropped {
-				r.handle.snapshot.Store(r.snapshot())
+				s.show(r)
 			}
 		}
 	}))
@@ -304,8 +306,10 @@ func (s *Shard) step(c *command, now int64) bool {
 		s.images.finished(c)
 	case install:
 		s.installed(c)
+	case evict:
+		s.evicted(c)
 	}
-	if commit != nil && c.err == nil {
+	if commit != nil && c.err == nil && s.fits(c) {
 		c.err = s.append(commit, c)
 		if c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
 			s.health.Poison(c.err)
@@ -321,6 +325,9 @@ func (s *Shard) step(c *command, now int64) bool {
 // adopt carries out commits that were made elsewhere. It returns false where
 // the store cannot go on.
 func (s *Shard) adopt(c *command) bool {
+	if !s.fits(c) {
+		return true
+	}
 	for _, commit := range c.made {
 		if c.err = s.state.Follows(commit); c.err == nil {
 			s.state.shared = c.shared
@@ -371,10 +378,13 @@ func (s *Shard) publish() {
 		if r.dropped {
 			r.handle.snapshot.Store(nil)
 			s.handles.Delete(r.handle.ID)
+			if s.memory != nil {
+				s.account(r, 0)
+			}
 			continue
 		}
 		fresh := r.handle.snapshot.Load() == nil
-		r.handle.snapshot.Store(r.snapshot())
+		s.show(r)
 		if fresh {
 			s.handles.Store(r.handle.ID, r.handle)
 		}

@@ -15,7 +15,9 @@ import (
 type Handle struct {
 	ID       run.ID
 	snapshot atomic.Pointer[Snapshot]
-	bells    bells // of those who watch the run
+	used     atomic.Uint32 // the epoch of Memory in which it was used last
+	pins     atomic.Int32  // of those who want it to stay in memory
+	bells    bells         // of those who watch the run
 }
 
 // Head returns what is known of the run's newest published version whether the
@@ -44,6 +46,7 @@ type Head struct {
 	FirstSeq  uint64    // where the run's history begins in the log …
 	LastSeq   uint64    // … and where this version was logged
 	Deadlines int       // keys that have one
+	bytes     int64     // of memory
 }
 
 // Get returns an item, past its deadline or not. Its value must not be changed.

@@ -54,9 +54,11 @@ type liveRun struct {
 	time      int64
 	firstSeq  uint64
 	lastSeq   uint64
-	changed   bool // in State.changed
-	unsettled bool // in State.unsettled
-	dirty     bool // in State.dirty
+	bare      int64 // bytes of memory, but for the keys
+	bytes     int64 // those that Memory knows of
+	changed   bool  // in State.changed
+	unsettled bool  // in State.unsettled
+	dirty     bool  // in State.dirty
 	dropped   bool
 	shares    bool // keys was made of another run's: the commit must have all its items
 }
@@ -391,7 +393,7 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		if err != nil {
 			return err
 		}
-		r.info = info
+		r.info, r.bare = info, bareBytes(info)
 		s.indexed().Put(info)
 		s.indexChanged = true
 	}
@@ -489,7 +491,7 @@ func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 		return nil, err
 	}
 	r := &liveRun{
-		handle: &Handle{ID: e.Run}, info: info, version: e.Version, time: e.Time,
+		handle: &Handle{ID: e.Run}, info: info, bare: bareBytes(info), version: e.Version, time: e.Time,
 		firstSeq: e.FirstSeq, lastSeq: e.LastSeq, changed: true,
 	}
 	s.runs[e.Run] = r
@@ -529,10 +531,12 @@ func (r *liveRun) snapshot() *Snapshot {
 		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
 		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines,
 	}}
+	snap.bytes = r.bare
 	if r.keys == nil {
 		snap.cold = r.cold
 	} else {
 		snap.keys = r.keys.Snapshot()
+		snap.bytes += r.keys.Bytes()
 	}
 	return snap
 }
