@@ -177,9 +177,15 @@ func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
 	if e == nil || e.Version != snap.Version {
 		return nil, fmt.Errorf("inmem: run %v has no image of version %d", snap.ID, snap.Version)
 	}
-	cfg := &s.cfg
-	files := checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
-	defer func() { err = errors.Join(err, files.Close()) }()
+	files, ok := s.readers.Get().(*checkpoint.Files)
+	if !ok {
+		cfg := &s.cfg
+		files = checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
+	}
+	defer func() {
+		err = errors.Join(err, files.Close())
+		s.readers.Put(files)
+	}()
 	l = &loaded{from: snap.cold, contents: contents{keys: &ordered.Map{}}}
 	err = files.Image(e, func(key []byte, it op.Item) { l.timers = l.put(e.Run, key, it, l.timers) })
 	if err != nil {

@@ -30,8 +30,7 @@ type command struct {
 
 	result  op.Result
 	handle  *Handle
-	gone    int   // evict: how many runs left …
-	freed   int64 // … and how many bytes they had
+	gone    int // evict: how many runs left
 	history *wal.History
 	err     error
 	lent    bool          // who waits for it carries it out

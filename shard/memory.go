@@ -5,10 +5,12 @@ import (
 	"context"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"inmem/actor"
 	"inmem/op"
@@ -28,7 +30,7 @@ type Memory struct {
 	epoch atomic.Uint32
 
 	shards []*Shard
-	actor  *actor.Actor
+	actors []*actor.Actor
 	wake   chan struct{} // room for one
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -36,21 +38,22 @@ type Memory struct {
 	making sync.Mutex // one makes room at a time
 	queue  []candidate
 	stuck  stuck
-	logged uint64 // bytes of all logs when images were last taken to make room
-	freed  int64  // let go since the last collection of garbage
-	cycles uint64 // collections by then
+
+	cycles      uint64         // of the collector, when it was last asked to come
+	collections sync.WaitGroup // that were asked for
+	logged      uint64         // bytes of all logs when images were last taken to make room
 
 	evictions, refusals atomic.Uint64
 }
 
 // candidate is a run that could leave memory.
 type candidate struct {
-	shard  *Shard
-	handle *Handle
-	snap   *Snapshot
-	stamp  uint32
-	ended  bool
-	bytes  int64
+	shard   *Shard
+	handle  *Handle // and not the snapshot, which would stay in memory as long
+	version uint64
+	stamp   uint32
+	ended   bool
+	bytes   int64
 }
 
 // stuck is where things stood when there was no room to be made.
@@ -70,8 +73,10 @@ const (
 	// newsShare is how much must have changed before it is tried again to make
 	// room where there was none.
 	newsShare = 64
-	// garbageShare is how much garbage those who left are allowed to be.
-	garbageShare = 8
+	// garbageShare is how much the heap may grow before its garbage is collected.
+	garbageShare = 4
+	// garbageEvery is how often that is looked at.
+	garbageEvery = 20 * time.Millisecond
 	// evictTogether bounds the runs of one message, and so how long it takes.
 	evictTogether = 64
 )
@@ -93,7 +98,11 @@ func (m *Memory) Start(shards []*Shard, onPanic func(error)) {
 		return
 	}
 	m.shards = shards
-	m.actor = actor.Go("memory", m.loop, func(p *actor.PanicError) { onPanic(p) })
+	panicked := func(p *actor.PanicError) { onPanic(p) }
+	m.actors = []*actor.Actor{actor.Go("memory", m.loop, panicked)}
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // else the collector knows better when to come
+		m.actors = append(m.actors, actor.Go("garbage", m.sweep, panicked))
+	}
 	m.nudge()
 }
 
@@ -103,9 +112,10 @@ func (m *Memory) Stop() {
 		return
 	}
 	m.stop()
-	if m.actor != nil {
-		m.actor.Wait()
+	for _, a := range m.actors {
+		a.Wait()
 	}
+	m.collections.Wait()
 }
 
 // Counts returns how many runs left memory, and how many writes found no room.
@@ -151,10 +161,20 @@ func (m *Memory) loop() {
 		if !m.hopeless() {
 			m.makeRoom(m.ctx, m.budget/roomShare, m.budget/imageShare)
 		}
-		garbage := m.garbage()
 		m.making.Unlock()
-		if garbage {
-			runtime.GC()
+	}
+}
+
+// sweep lets the garbage collector come in time.
+func (m *Memory) sweep() {
+	look := time.NewTicker(garbageEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-look.C:
+			m.collect()
 		}
 	}
 }
@@ -167,12 +187,10 @@ func (m *Memory) room(need int64) {
 	}
 	m.making.Lock()
 	defer m.making.Unlock()
-	if !m.hopeless() {
-		m.makeRoom(m.ctx, need, never)
+	if m.hopeless() {
+		return
 	}
-	if m.freed >= m.budget/garbageShare {
-		m.nudge()
-	}
+	m.makeRoom(m.ctx, need, never)
 }
 
 // relieve makes room for what a writer is about to add, also by taking images,
@@ -249,10 +267,9 @@ func (m *Memory) evict(target int64) {
 		if n == 0 {
 			return
 		}
-		gone, freed, err := m.queue[0].shard.evict(m.ctx, m.queue[:n])
+		gone, err := m.queue[0].shard.evict(m.ctx, m.queue[:n])
 		m.queue = m.queue[n:]
 		m.evictions.Add(uint64(gone))
-		m.freed += freed
 		if err != nil {
 			return
 		}
@@ -304,25 +321,24 @@ func (s *Shard) candidates(list []candidate) []candidate {
 			continue
 		}
 		list = append(list, candidate{
-			shard: s, handle: h, snap: snap, stamp: h.used.Load(),
+			shard: s, handle: h, version: snap.Version, stamp: h.used.Load(),
 			ended: snap.Info.Status.Ended(), bytes: snap.bytes,
 		})
 	}
 	return list
 }
 
-// evict asks the owner to let go of runs, and returns how many went, and how many
-// bytes they had.
-func (s *Shard) evict(ctx context.Context, list []candidate) (gone int, freed int64, err error) {
+// evict asks the owner to let go of runs, and returns how many went.
+func (s *Shard) evict(ctx context.Context, list []candidate) (gone int, err error) {
 	c := s.newCommand(evict, list[0].handle.ID)
 	c.evict = list
 	mine, err := s.do(ctx, c)
 	if !mine {
-		return 0, 0, err
+		return 0, err
 	}
-	gone, freed = c.gone, c.freed
+	gone = c.gone
 	s.release(c)
-	return gone, freed, err
+	return gone, err
 }
 
 // evicted is the owner's part. Whatever was used or changed since it was chosen
@@ -331,15 +347,13 @@ func (s *Shard) evicted(c *command) {
 	for i := range c.evict {
 		x := &c.evict[i]
 		r := s.state.runs[x.handle.ID]
-		if r == nil || r.keys == nil || r.dirty || r.changed || r.version != x.snap.Version ||
+		if r == nil || r.keys == nil || r.dirty || r.changed || r.version != x.version ||
 			x.handle.used.Load() != x.stamp || x.handle.pins.Load() > 0 {
 			continue
 		}
-		before := r.bytes
 		s.state.cool(r)
 		s.show(r)
 		c.gone++
-		c.freed += before - r.bytes
 	}
 }
 
@@ -367,19 +381,22 @@ func (s *Shard) account(r *liveRun, bytes int64) {
 	}
 }
 
-// garbage reports whether the collector should be asked to take what has left. It
-// comes by itself when the heap has doubled, which is more than the budget.
-func (m *Memory) garbage() bool {
-	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+// collect lets the garbage collector come. By itself it comes when the heap has
+// doubled, which is far beyond the budget. Where the heap is not the store's for the
+// most part it is left alone.
+func (m *Memory) collect() {
+	sample := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
+	}
 	metrics.Read(sample)
-	if n := sample[0].Value.Uint64(); n != m.cycles {
-		m.cycles, m.freed = n, 0
+	objects, live, cycles := sample[0].Value.Uint64(), sample[1].Value.Uint64(), sample[2].Value.Uint64()
+	if cycles == m.cycles || int64(objects-live) < m.budget/garbageShare || int64(live) > 2*m.used.Load() {
+		return
 	}
-	if m.freed < m.budget/garbageShare {
-		return false
-	}
-	m.cycles, m.freed = m.cycles+1, 0
-	return true
+	m.cycles = cycles
+	// It has done its work long before it returns: then it helps with what is
+	// everybody's, and lets everybody else go first.
+	m.collections.Go(runtime.GC)
 }
 
 // Pin keeps a run in memory until Unpin.

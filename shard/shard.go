@@ -61,7 +61,8 @@ type Shard struct {
 	commands sync.Pool // of *command
 	owner    *actor.Actor
 	images   *imager
-	memory   *Memory // nil = there is no budget
+	memory   *Memory   // nil = there is no budget
+	readers  sync.Pool // of *checkpoint.Files, closed, for their buffers
 
 	// Published.
 	handles sync.Map // run.ID → *Handle
