@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +11,8 @@ import (
 	"inmem/op"
 	"inmem/run"
 	"inmem/shard"
+	"inmem/ttl"
+	"inmem/vfs"
 )
 
 // TestOpenLeavesRunsOnDisk: of a store with a checkpoint only the runs that the
@@ -108,4 +112,92 @@ func TestDamagedImage(t *testing.T) {
 	checked, err = Check(disk, testDir)
 	require.NoError(t, err)
 	require.Empty(t, checked.Problems)
+}
+
+// bounded starts a store whose runs do not fit into memory together.
+func bounded(cfg Config) (e *engine, stop func() error, err error) {
+	st, err := Open(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	e = &engine{st: st}
+	memory := shard.NewMemory(24 << 10)
+	for _, c := range st.Shards {
+		c.Durability, c.CheckpointBytes, c.Memory = op.Strict, 2<<10, memory
+		c.Track, c.Forget = func([]ttl.Change) {}, func(run.ID) {}
+		c.OnCheckpoint = func(shard.CheckpointDone) {}
+		e.shards = append(e.shards, shard.New(c))
+	}
+	memory.Start(e.shards, cfg.Health.Poison)
+	return e, func() error {
+		memory.Stop()
+		return e.stop()
+	}, nil
+}
+
+// comings is a life in which runs leave memory and come back to be written to. It
+// ends at the first error.
+func (e *engine) comings() error {
+	if err := e.fill(0, 8, 3); err != nil {
+		return err
+	}
+	for n := range 40 {
+		id := runID(n * 5 % 8)
+		if err := e.put(id, fmt.Sprint("key ", n%6), strings.Repeat("w", 200)); err != nil {
+			return err
+		}
+		h, err := e.shard(id).Find(id)
+		if err != nil {
+			return err
+		}
+		other := runID((n*5 + 3) % 8)
+		if h, err = e.shard(other).Find(other); err != nil {
+			return err
+		}
+		if _, err := e.shard(other).Load(h); err != nil {
+			return err
+		}
+	}
+	return e.shard(runID(1)).SetStatus(bg, runID(1), run.Completed, op.Expect{}, op.Default)
+}
+
+// TestKilledWhileRunsComeAndGo kills a store with a budget of memory before each of
+// its operations, and cuts the power after the next opening. A life that ends by
+// itself leaves what one without a budget does.
+func TestKilledWhileRunsComeAndGo(t *testing.T) {
+	plain := start(t, config(vfs.NewMem()))
+	require.NoError(t, plain.comings())
+	want := plain.digests()
+	require.NoError(t, plain.stop())
+
+	rng := rand.New(rand.NewPCG(seedOf(t), 6))
+	step, n := 1, 1
+	if testing.Short() {
+		step = 5
+	}
+	for ; ; n += step {
+		disk := vfs.NewMem()
+		reached := killAt(disk, n)
+		e, stop, err := bounded(config(disk))
+		if err == nil {
+			err = e.comings()
+			if err == nil && !reached() {
+				require.Equal(t, want, e.digests())
+				loads := uint64(0)
+				for _, s := range e.shards {
+					loads += s.Metrics().Loads
+				}
+				require.Positive(t, loads)
+			}
+			_ = stop()
+		}
+		if !reached() {
+			require.NoError(t, err)
+			requireStore(t, disk, want, "it ended by itself")
+			break
+		}
+		thenPowerCut(t, disk, rng, fmt.Sprintf("killed before operation %d", n))
+	}
+	t.Logf("%d kills, each followed by power cuts", n/step)
+	require.Greater(t, n, 100)
 }
