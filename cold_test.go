@@ -281,3 +281,46 @@ func TestWarm(t *testing.T) {
 	s.healthy()
 	s.abandon()
 }
+
+// TestColdRunsReadOnly: a reader of a store loads nothing that it does not look at,
+// also from files that the store's owner has replaced since, and follows it.
+func TestColdRunsReadOnly(t *testing.T) {
+	s, ids := coldStore(t)
+	put(t, s.run(ids[9]), "tail", "v")
+	want := s.pictures()
+	db, err := inmem.OpenReadOnly(s.dir, &s.opts)
+	require.NoError(t, err)
+	ro := &store{t: t, mem: s.mem, fs: s.fs, dir: s.dir, wall: s.wall, DB: db}
+	runs, loads := ro.cold()
+	require.EqualValues(t, 11, runs, "all but the one in the tail")
+	require.Zero(t, loads)
+	for round := range 6 { // until no file is left that there was
+		for i, id := range ids[1:] {
+			put(t, s.run(id), "more", string(big(100*round+i)))
+		}
+		require.NoError(t, s.DB.Checkpoint(ctx))
+	}
+	ro.same(want)
+	runs, _ = ro.cold()
+	require.Zero(t, runs)
+	require.NoError(t, ro.Close())
+
+	// What was written since is applied to runs that were not loaded yet.
+	require.NoError(t, s.DB.Checkpoint(ctx))
+	db, err = inmem.OpenReadOnly(s.dir, &s.opts)
+	require.NoError(t, err)
+	ro.DB = db
+	for _, id := range ids[2:6] {
+		put(t, s.run(id), "again", "v")
+	}
+	require.NoError(t, s.DeleteRun(ctx, ids[7]))
+	require.NoError(t, s.Flush(ctx))
+	require.NoError(t, ro.Refresh(ctx))
+	runs, _ = ro.cold()
+	require.EqualValues(t, 12-4-1, runs)
+	ro.same(s.pictures())
+	r := ro.run(ids[8])
+	require.NoError(t, ro.Close())
+	_, err = r.KV().Get(ctx, key(1))
+	require.ErrorIs(t, err, inmem.ErrClosed)
+}

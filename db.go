@@ -145,7 +145,9 @@ func (db *DB) Close() error {
 		db.closed.Store(true)
 		db.txs.close()
 		db.end()
-		if !db.readOnly() {
+		if db.readOnly() {
+			db.closeErr = db.store.Images.Close()
+		} else {
 			db.closeErr = db.close()
 		}
 		db.events.close()

@@ -32,7 +32,13 @@ func (r *Run) snapshot() (*shard.Snapshot, error) {
 	if err := r.db.check(); err != nil {
 		return nil, err
 	}
-	return r.shard.Load(r.handle)
+	snap, err := r.shard.Load(r.handle)
+	if err != nil {
+		if closed := r.db.check(); closed != nil {
+			err = closed // and with it the files that runs are loaded from
+		}
+	}
+	return snap, err
 }
 
 // head returns what is known of the newest published version without loading it.

@@ -37,8 +37,6 @@ type Config struct {
 	Health *shard.Health
 	// Log returns the options of a shard's log; Now and OnError are filled in.
 	Log func(shard int) wal.Options
-	// eager loads all runs at once.
-	eager bool
 	// DefaultShards is used when a store is created and Shards is 0.
 	DefaultShards int
 }
@@ -49,6 +47,7 @@ type Store struct {
 	Lock     io.Closer
 	Clock    *shard.Clock
 	Manifest *checkpoint.ManifestFile
+	Images   io.Closer      // of a store that is only read: the files that runs are loaded from
 	Shards   []shard.Config // State, Log, Index and where they are; the rest is the caller's
 	Report   *Report
 }
@@ -192,9 +191,15 @@ func (r *recovering) read() error {
 		return missing(r.dir, err)
 	}
 	rec := &r.m.Shards[r.i]
+	if rec.First > rec.Checkpoint+1 { // of a log that begins with a segment of its own nothing else would tell
+		return &op.CorruptError{File: filepath.Join(r.cfg.Dir, manifestName), Reason: fmt.Sprintf(
+			"the log of shard %d begins at sequence %d, and there is no checkpoint that goes so far", r.i, rec.First)}
+	}
 	bounds := wal.Bounds{First: rec.First, After: rec.Checkpoint, Synced: max(rec.Synced, rec.Checkpoint)}
 	r.replay.state = r.out.State
-	sc, err := r.tail(bounds)
+	sc, err := r.loading(func() (*wal.Scanned, error) {
+		return wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	})
 	if err != nil {
 		return missing(r.dir, err)
 	}
@@ -280,7 +285,7 @@ func (r *recovering) checkpoint() (err error) {
 // needs it, but where it should be is looked at: a file that is gone, or too
 // short, is a reason to refuse the store.
 func (r *recovering) enter(files *checkpoint.Files, e *checkpoint.Entry) error {
-	if e.Bare() || r.cfg.eager {
+	if e.Bare() {
 		return loadRun(files, e, r.out.State)
 	}
 	if err := files.Within(e); err != nil {
@@ -292,8 +297,8 @@ func (r *recovering) enter(files *checkpoint.Files, e *checkpoint.Entry) error {
 	return nil
 }
 
-// tail replays the log, and loads the runs that it goes on with.
-func (r *recovering) tail(bounds wal.Bounds) (sc *wal.Scanned, err error) {
+// loading lets scan replay the log, and loads the runs that it goes on with.
+func (r *recovering) loading(scan func() (*wal.Scanned, error)) (sc *wal.Scanned, err error) {
 	files := checkpoint.OpenFiles(r.cfg.FS, r.dir, r.m.Store, uint32(r.i))
 	defer func() { err = errors.Join(err, files.Close()) }()
 	var failed error
@@ -302,7 +307,7 @@ func (r *recovering) tail(bounds wal.Bounds) (sc *wal.Scanned, err error) {
 		return failed
 	})
 	defer r.out.State.Fetch(nil)
-	sc, err = wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	sc, err = scan()
 	if failed != nil {
 		err = failed // which is not the log's
 	}

@@ -202,6 +202,13 @@ func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
 // is lost: readers have it.
 func (s *Shard) install(id run.ID, l *loaded) {
 	c := &command{kind: install, id: id, loaded: l}
+	if s.readOnly() {
+		if s.refreshing.TryLock() { // else readers do without the owner for now
+			s.installed(c)
+			s.refreshing.Unlock()
+		}
+		return
+	}
 	if !s.lend(c) {
 		_ = s.mailbox.Send(context.Background(), c)
 	}
