@@ -23,12 +23,15 @@ type Content struct {
 // past their deadline count until they are removed. A face may use several keys
 // for one thing: it has counts of its own.
 func (r *Run) Counts() (map[Tag]int, error) {
-	snap, err := r.snapshot()
-	if err != nil {
+	if err := r.db.check(); err != nil {
 		return nil, err
 	}
+	now, ok := r.handle.Counts()
+	if !ok {
+		return nil, ErrRunDeleted
+	}
 	counts := map[Tag]int{}
-	for tag, n := range snap.Counts() {
+	for tag, n := range now {
 		if n > 0 {
 			counts[Tag(tag)] = int(n)
 		}

@@ -55,6 +55,8 @@ type verdict struct {
 	resealed bool
 	// More is wrong, and Check may tell of it as well.
 	more bool
+	// It is an image: who needs its run finds it, perhaps Open.
+	latent bool
 }
 
 func (v verdict) String() string {
@@ -307,7 +309,8 @@ func (p *imagesPart) judge(c changed) verdict {
 	case p.newest && i >= 0:
 		bad.offset = p.index[i].from
 	case k >= 0:
-		bad.offset = p.live[k].from
+		// Open reads the image only where the log goes on with its run.
+		bad.offset, bad.latent = p.live[k].from, true
 	default: // nobody needs an older index, or an image that a newer one replaced
 		bad.finding, bad.shard = onlyChecked, shardOf(p.name)
 		if d := c.first(p.dead); c.in(footer) {

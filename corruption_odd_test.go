@@ -88,7 +88,7 @@ func TestCorruptionDirectoriesAside(t *testing.T) {
 		opts.FS = vfs.OS
 		db, err := inmem.Open(dir, &opts)
 		require.NoError(t, err, name)
-		p.contents(t, db, p.kept(), name)
+		p.contents(t, db, p.kept(), nil, name)
 		require.NoError(t, db.Close())
 		require.FileExists(t, filepath.Join(path, "x"))
 	}

@@ -255,6 +255,6 @@ func (p *patient) holds(t testing.TB, disk *vfs.Mem, kept map[run.ID]int, what s
 	require.Empty(t, checked.Problems, what)
 	db, err := p.open(t, disk, filesOf(t, disk, storeDir), what)
 	require.NoError(t, err, what)
-	p.contents(t, db, kept, what)
+	p.contents(t, db, kept, nil, what)
 	require.NoError(t, db.Close(), what)
 }

@@ -194,7 +194,7 @@ func TestCorruptionSparse(t *testing.T) {
 				continue
 			}
 			require.NoError(t, err, name)
-			p.contents(t, db, p.kept(), name)
+			p.contents(t, db, p.kept(), nil, name)
 			require.NoError(t, db.Close())
 		}
 	}

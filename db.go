@@ -30,6 +30,7 @@ type DB struct {
 	store   *recovery.Store
 	health  *shard.Health
 	shards  []*shard.Shard
+	memory  *shard.Memory
 	ttl     *ttl.Actor // nil where the store is open for reading only, like store.Lock
 	events  *announcer
 	txs     txTable
@@ -108,13 +109,16 @@ func (db *DB) open() (err error) {
 		},
 		OnPanic: db.health.Poison,
 	})
+	db.memory = shard.NewMemory(db.opts.MemoryBudget)
 	for _, cfg := range db.store.Shards {
+		cfg.Memory = db.memory
 		cfg.Durability = db.opts.Durability
 		cfg.CheckpointBytes = db.opts.CheckpointBytes
 		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
 		cfg.OnCheckpoint = func(done shard.CheckpointDone) { db.events.tell(CheckpointDone(done)) }
 		db.shards = append(db.shards, shard.New(cfg))
 	}
+	db.memory.Start(db.shards, db.health.Poison)
 	db.ttl.Start()
 	return nil
 }
@@ -141,7 +145,9 @@ func (db *DB) Close() error {
 		db.closed.Store(true)
 		db.txs.close()
 		db.end()
-		if !db.readOnly() {
+		if db.readOnly() {
+			db.closeErr = db.store.Images.Close()
+		} else {
 			db.closeErr = db.close()
 		}
 		db.events.close()
@@ -151,6 +157,7 @@ func (db *DB) Close() error {
 
 func (db *DB) close() error {
 	db.ttl.Stop()
+	db.memory.Stop()
 	last := make([]uint64, len(db.shards))
 	errs := make([]error, len(db.shards))
 	var all sync.WaitGroup
@@ -235,22 +242,40 @@ func (db *DB) each(fn func(*shard.Shard) error) error {
 // Metrics are a store's figures.
 type Metrics struct {
 	Shards    []ShardMetrics // in order of their numbers
-	Deadlines int            // keys that are waiting to expire
-	OpenTxs   []OpenTx       // transactions that have not ended, the oldest first
+	Memory    MemoryMetrics
+	Deadlines int      // keys that are waiting to expire
+	OpenTxs   []OpenTx // transactions that have not ended, the oldest first
 	Recovery  *RecoveryReport
+}
+
+// MemoryMetrics say what a store's runs take of memory.
+type MemoryMetrics struct {
+	Used      int64  // bytes, of all runs, in memory or not
+	Budget    int64  // Options.MemoryBudget
+	Evictions uint64 // runs that left memory
+	Refusals  uint64 // writes that got ErrMemoryLimit
 }
 
 // Metrics returns the store's figures as of now. It looks at every run, to count
 // the keys.
 func (db *DB) Metrics() Metrics {
-	m := Metrics{OpenTxs: db.txs.open(), Recovery: db.store.Report}
+	m := Metrics{Memory: db.memoryMetrics(), OpenTxs: db.txs.open(), Recovery: db.store.Report}
 	if !db.readOnly() {
 		m.Deadlines = db.ttl.Pending()
 	}
 	for _, s := range db.shards {
 		m.Shards = append(m.Shards, s.Metrics())
+		m.Memory.Used += m.Shards[len(m.Shards)-1].Bytes
+		if !db.readOnly() {
+			m.Deadlines += s.Untold()
+		}
 	}
 	return m
+}
+
+func (db *DB) memoryMetrics() MemoryMetrics {
+	evictions, refusals := db.memory.Counts()
+	return MemoryMetrics{Budget: db.opts.MemoryBudget, Evictions: evictions, Refusals: refusals}
 }
 
 // BeginRun begins a run and returns its handle. A meta without an ID gets a
@@ -280,7 +305,7 @@ func (db *DB) Space(ctx context.Context, ns run.Namespace) (*Run, error) {
 	info := &run.Info{Meta: run.Meta{ID: ns.SpaceID(), Namespace: ns}, Space: true}
 	// A run that was begun with the ID of the space is not taken for it.
 	if r, err := db.Run(info.ID); err == nil {
-		if snap := r.handle.Load(); snap != nil && snap.Info.Space {
+		if head := r.handle.Head(); head != nil && head.Info.Space {
 			return r, nil
 		}
 	}

@@ -77,7 +77,7 @@ func (r *Run) export(ctx context.Context, snap *shard.Snapshot, w io.Writer) err
 	info.LastVersion = snap.Version
 	commits := func(yield func(*op.Commit, error) bool) {
 		first := true
-		for c, err := range r.commits(ctx, snap, 0) {
+		for c, err := range r.commits(ctx, &snap.Head, 0) {
 			if err == nil && first && !shard.Begins(c) {
 				c, err = nil, &VersionGoneError{Version: info.FirstVersion, First: c.Version, Last: snap.Version}
 			}
@@ -247,7 +247,7 @@ func (im *importer) adopt(ctx context.Context, f *transfer.Reader) error {
 	has := func(func(*op.Commit, error) bool) {}
 	switch {
 	case err == nil:
-		im.run, has = r, r.commits(ctx, snap, 0)
+		im.run, has = r, r.commits(ctx, &snap.Head, 0)
 	case !errors.Is(err, ErrRunNotFound) || errors.Is(err, ErrRunDeleted):
 		return err
 	}

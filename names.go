@@ -57,6 +57,7 @@ var (
 	ErrRunNotFound  = run.ErrNotFound   // no such run, or it was deleted
 	ErrRunDeleted   = run.ErrDeleted    // the ID belonged to a deleted run; also ErrRunNotFound
 	ErrRunExists    = run.ErrExists     // BeginRun with an ID that is taken
+	ErrMemoryLimit  = op.ErrMemoryLimit // a put beyond Options.MemoryBudget; reads, deletes and End go on
 	ErrRunNotActive = run.ErrNotActive  // a write to a run that is paused or has ended
 	ErrRunEnded     = run.ErrEnded      // it has ended for good; also ErrRunNotActive
 	ErrTransition   = run.ErrTransition // a change of status that the lifecycle does not have
@@ -71,6 +72,8 @@ type (
 	VersionError = op.VersionError
 	// ConflictError says which key of what a transaction read has changed.
 	ConflictError = op.ConflictError
+	// MemoryLimitError says how much memory there is and how much a write needs.
+	MemoryLimitError = op.MemoryLimitError
 	// FencedError says that the run was taken up again since.
 	FencedError = op.FencedError
 	// VersionGoneError says which versions of a run there are.

@@ -49,6 +49,15 @@ type Options struct {
 	// replay; 0 = 64 MiB, negative = only when Checkpoint is called.
 	CheckpointBytes int64
 
+	// MemoryBudget bounds the memory that the store's runs take, in bytes; 0 =
+	// unbounded, else at least 1 MiB. Beyond it runs leave memory that were not
+	// used for longest, ended ones first, and come back at their next use; what is
+	// written only and not in an image on disk yet gets one first. A run does not
+	// leave while a transaction is open on it. Where the runs in use need more than
+	// the budget, writes get ErrMemoryLimit; see there. It bounds what Metrics calls
+	// Memory, not what the process takes: docs/guarantees.md has the difference.
+	MemoryBudget int64
+
 	// Now is the wall clock; nil = time.Now. The store's clock follows it but
 	// never runs backwards. It must not call the store.
 	Now func() time.Time
@@ -66,6 +75,7 @@ const (
 	maxValueBound  = 512 << 20
 	maxCommitBound = wal.MaxPayload - 1<<20 // room for what a commit adds
 	maxAutoShards  = 8
+	leastBudget    = 1 << 20
 )
 
 // withDefaults checks the options and fills in the defaults.
@@ -120,6 +130,9 @@ func (o *Options) validate() error {
 		if bound.value < bound.min || bound.value > bound.max {
 			return fmt.Errorf("%w: Options.%s is %d, not in %d … %d", ErrInvalidOption, bound.name, bound.value, bound.min, bound.max)
 		}
+	}
+	if o.MemoryBudget != 0 && o.MemoryBudget < leastBudget {
+		return fmt.Errorf("%w: Options.MemoryBudget is %d, not 0 or at least %d", ErrInvalidOption, o.MemoryBudget, leastBudget)
 	}
 	return nil
 }

@@ -33,14 +33,13 @@ type Past struct {
 // Errors: *VersionGoneError where the run never had the version or its commits
 // are not kept; those of History.
 func (r *Run) At(ctx context.Context, version uint64) (*Past, error) {
-	snap, err := r.snapshot()
+	head, err := r.head()
 	if err != nil {
 		return nil, err
 	}
-	if snap.Version != version {
-		if snap, err = r.db.past.at(ctx, r, snap, version); err != nil {
-			return nil, err
-		}
+	snap, err := r.at(ctx, head, version)
+	if err != nil {
+		return nil, err
 	}
 	return &Past{run: r, snap: snap, now: snap.Time}, nil
 }
@@ -49,30 +48,42 @@ func (r *Run) At(ctx context.Context, version uint64) (*Past, error) {
 // committed by then, with deadlines judged by that moment. A moment before the
 // first kept version is a *VersionGoneError; otherwise it is as At.
 func (r *Run) AsOf(ctx context.Context, at time.Time) (*Past, error) {
-	snap, err := r.snapshot()
+	head, err := r.head()
 	if err != nil {
 		return nil, err
 	}
-	now := at.UnixMilli()
-	if snap.Time > now {
-		version := uint64(0)
-		for c, err := range r.commits(ctx, snap, 0) {
+	now, version := at.UnixMilli(), head.Version
+	if head.Time > now {
+		version = 0
+		for c, err := range r.commits(ctx, head, 0) {
 			if err != nil {
 				return nil, err
 			}
 			if c.Time > now {
 				if version == 0 {
-					return nil, &VersionGoneError{First: c.Version, Last: snap.Version}
+					return nil, &VersionGoneError{First: c.Version, Last: head.Version}
 				}
 				break
 			}
 			version = c.Version
 		}
-		if snap, err = r.db.past.at(ctx, r, snap, version); err != nil {
-			return nil, err
-		}
+	}
+	snap, err := r.at(ctx, head, version)
+	if err != nil {
+		return nil, err
 	}
 	return &Past{run: r, snap: snap, now: now}, nil
+}
+
+// at returns a version of a run that is now at head.
+func (r *Run) at(ctx context.Context, head *shard.Head, version uint64) (*shard.Snapshot, error) {
+	if version == head.Version {
+		snap, err := r.snapshot()
+		if err != nil || snap.Version == version {
+			return snap, err
+		}
+	}
+	return r.db.past.at(ctx, r, head, version)
 }
 
 // ID returns the run's ID.
@@ -124,7 +135,7 @@ func (f *pastFace) Limits() op.Limits { return f.run.db.limits }
 func (f *pastFace) Now() int64 { return f.now }
 
 func (f *pastFace) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
-	return f.run.commits(ctx, f.snap, from)
+	return f.run.commits(ctx, &f.snap.Head, from)
 }
 
 // The bounds of what is kept of the past: versions that were asked for, and
@@ -164,10 +175,10 @@ type replay struct {
 	seq     uint64 // of that version's frame
 }
 
-// at returns a version of a run that is now at snap.
-func (p *pastCache) at(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) (*shard.Snapshot, error) {
-	if version == 0 || version < snap.Info.FirstVersion || version > snap.Version {
-		return nil, &VersionGoneError{Version: version, First: snap.Info.FirstVersion, Last: snap.Version}
+// at returns a version of a run that is now at head.
+func (p *pastCache) at(ctx context.Context, r *Run, head *shard.Head, version uint64) (*shard.Snapshot, error) {
+	if version == 0 || version < head.Info.FirstVersion || version > head.Version {
+		return nil, &VersionGoneError{Version: version, First: head.Info.FirstVersion, Last: head.Version}
 	}
 	key := pastKey{r.ID(), version}
 	if old, ok := p.versions.Get(key); ok {
@@ -179,7 +190,7 @@ func (p *pastCache) at(ctx context.Context, r *Run, snap *shard.Snapshot, versio
 	if rp.version > version { // somebody else took it further meanwhile
 		rp = &replay{state: shard.NewState()}
 	}
-	if err := rp.forward(ctx, r, snap, version); err != nil {
+	if err := rp.forward(ctx, r, head, version); err != nil {
 		p.forget(r.ID(), rp)
 		return nil, err
 	}
@@ -215,7 +226,7 @@ func (p *pastCache) forget(id run.ID, rp *replay) {
 
 // forward replays the log up to a version, from where it is or from the run's
 // image if that is further; mu is held.
-func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, version uint64) error {
+func (rp *replay) forward(ctx context.Context, r *Run, head *shard.Head, version uint64) error {
 	image, state, err := r.shard.Image(r.ID(), version)
 	if err != nil {
 		return err
@@ -226,24 +237,24 @@ func (rp *replay) forward(ctx context.Context, r *Run, snap *shard.Snapshot, ver
 	if rp.version == version {
 		return nil
 	}
-	first := snap.Version
+	first := head.Version
 	if image != nil {
 		first = image.Version
 	}
-	return rp.follow(ctx, r, snap, version, first, nil)
+	return rp.follow(ctx, r, head, version, first, nil)
 }
 
 // follow replays the log from where it is up to a version, and gives each commit
 // to each, if there is one, to keep. Where the run's beginning is not kept, first
 // is the version that can be had all the same.
-func (rp *replay) follow(ctx context.Context, r *Run, snap *shard.Snapshot, version, first uint64, each func(*op.Commit) error) error {
+func (rp *replay) follow(ctx context.Context, r *Run, head *shard.Head, version, first uint64, each func(*op.Commit) error) error {
 	log, err := r.shard.History(ctx)
 	if err != nil {
 		return err
 	}
-	gone := &VersionGoneError{Version: version, First: first, Last: snap.Version}
+	gone := &VersionGoneError{Version: version, First: first, Last: head.Version}
 	c := new(op.Commit)
-	err = log.Stream(ctx, r.ID(), max(snap.FirstSeq, rp.seq+1), snap.LastSeq, func(f wal.Frame) error {
+	err = log.Stream(ctx, r.ID(), max(head.FirstSeq, rp.seq+1), head.LastSeq, func(f wal.Frame) error {
 		if each != nil {
 			c = new(op.Commit)
 		}

@@ -49,9 +49,13 @@ func (r *Replayed) Past(ctx context.Context) (*Past, error) {
 // beginning on; *VerifyError; *CorruptError; ErrClosed; ctx.Err().
 func (db *DB) Replay(ctx context.Context, id run.ID, opts *ReplayOptions) iter.Seq2[*Replayed, error] {
 	return func(yield func(*Replayed, error) bool) {
-		r, snap, err := db.newest(id)
+		r, err := db.Run(id)
+		var head *shard.Head
 		if err == nil {
-			err = r.replay(ctx, snap, opts, func(rp *Replayed) error {
+			head, err = r.head()
+		}
+		if err == nil {
+			err = r.replay(ctx, head, opts, func(rp *Replayed) error {
 				if !yield(rp, nil) {
 					return errStop
 				}
@@ -74,9 +78,9 @@ func (db *DB) newest(id run.ID) (*Run, *shard.Snapshot, error) {
 	return r, snap, err
 }
 
-// replay replays a run that is now at snap.
-func (r *Run) replay(ctx context.Context, snap *shard.Snapshot, opts *ReplayOptions, each func(*Replayed) error) error {
-	from, to := uint64(0), snap.Version
+// replay replays a run that is now at head.
+func (r *Run) replay(ctx context.Context, head *shard.Head, opts *ReplayOptions, each func(*Replayed) error) error {
+	from, to := uint64(0), head.Version
 	if opts != nil {
 		from = opts.From
 		if opts.To != 0 {
@@ -86,16 +90,16 @@ func (r *Run) replay(ctx context.Context, snap *shard.Snapshot, opts *ReplayOpti
 	switch {
 	case opts != nil && opts.To != 0 && opts.To < from:
 		return fmt.Errorf("%w: ReplayOptions.To is %d, before From, %d", ErrInvalidOption, opts.To, from)
-	case to > snap.Version || from > snap.Version || to < snap.Info.FirstVersion:
-		return &VersionGoneError{Version: max(from, to), First: snap.Info.FirstVersion, Last: snap.Version}
+	case to > head.Version || from > head.Version || to < head.Info.FirstVersion:
+		return &VersionGoneError{Version: max(from, to), First: head.Info.FirstVersion, Last: head.Version}
 	}
 	rp := &replay{state: shard.NewState()}
-	if from > snap.Info.FirstVersion {
-		if err := rp.forward(ctx, r, snap, from-1); err != nil {
+	if from > head.Info.FirstVersion {
+		if err := rp.forward(ctx, r, head, from-1); err != nil {
 			return err
 		}
 	}
-	first := snap.Version
+	first := head.Version
 	image, _, err := r.shard.Image(r.ID(), 0) // which is none that old: it is asked what there is
 	if err != nil {
 		return err
@@ -103,7 +107,7 @@ func (r *Run) replay(ctx context.Context, snap *shard.Snapshot, opts *ReplayOpti
 	if image != nil {
 		first = image.Version
 	}
-	return rp.follow(ctx, r, snap, to, first, func(c *op.Commit) error {
+	return rp.follow(ctx, r, head, to, first, func(c *op.Commit) error {
 		return each(&Replayed{Commit: c, run: r, replay: rp})
 	})
 }
@@ -183,7 +187,7 @@ func (db *DB) Verify(ctx context.Context, id run.ID, every uint64) (*Verificatio
 		digest, _ := state.Digest(id)
 		v.image, v.found.Image = &digest, image.Version
 	}
-	if err := r.replay(ctx, snap, nil, func(rp *Replayed) error { return v.commit(ctx, rp) }); err != nil {
+	if err := r.replay(ctx, &snap.Head, nil, func(rp *Replayed) error { return v.commit(ctx, rp) }); err != nil {
 		return nil, err
 	}
 	return &v.found, nil
@@ -202,7 +206,7 @@ func (v *verifier) commit(ctx context.Context, rp *Replayed) error {
 		}
 	}
 	if v.every > 0 && rp.Version%v.every == 0 {
-		past, err := v.run.db.past.at(ctx, v.run, v.snap, rp.Version)
+		past, err := v.run.db.past.at(ctx, v.run, &v.snap.Head, rp.Version)
 		if err != nil {
 			return err
 		}

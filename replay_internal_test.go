@@ -13,7 +13,7 @@ import (
 // A history whose times go back was not written by a store: no store of a test
 // gets one.
 func TestVerifyOfTimesThatGoBack(t *testing.T) {
-	v := &verifier{snap: &shard.Snapshot{Version: 9}}
+	v := &verifier{snap: &shard.Snapshot{Head: shard.Head{Version: 9}}}
 	id := run.ID{1}
 	for _, at := range []int64{1000, 1000, 1001} {
 		require.NoError(t, v.commit(context.Background(), &Replayed{Commit: &Commit{Run: id, Version: 7, Time: at}}))

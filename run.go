@@ -26,21 +26,36 @@ type Run struct {
 // ID returns the run's ID.
 func (r *Run) ID() run.ID { return r.handle.ID }
 
-// snapshot returns the newest published version of the run.
+// snapshot returns the newest published version of the run, which it loads where
+// it is not in memory.
 func (r *Run) snapshot() (*shard.Snapshot, error) {
 	if err := r.db.check(); err != nil {
 		return nil, err
 	}
-	snap := r.handle.Load()
-	if snap == nil {
+	snap, err := r.shard.Load(r.handle)
+	if err != nil {
+		if closed := r.db.check(); closed != nil {
+			err = closed // and with it the files that runs are loaded from
+		}
+	}
+	return snap, err
+}
+
+// head returns what is known of the newest published version without loading it.
+func (r *Run) head() (*shard.Head, error) {
+	if err := r.db.check(); err != nil {
+		return nil, err
+	}
+	head := r.handle.Head()
+	if head == nil {
 		return nil, run.ErrDeleted
 	}
-	return snap, nil
+	return head, nil
 }
 
 // Info returns the run's metadata as of now; it belongs to the caller.
 func (r *Run) Info() (*run.Info, error) {
-	snap, err := r.snapshot()
+	snap, err := r.head()
 	if err != nil {
 		return nil, err
 	}
@@ -97,17 +112,17 @@ var errStop = errors.New("stop")
 // O(log). Each commit belongs to the caller. The loop ends after an error.
 func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
-		snap, err := r.snapshot()
+		head, err := r.head()
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		r.commits(ctx, snap, from)(yield)
+		r.commits(ctx, head, from)(yield)
 	}
 }
 
-// commits reads the commits up to a snapshot from the log.
-func (r *Run) commits(ctx context.Context, snap *shard.Snapshot, from uint64) iter.Seq2[*Commit, error] {
+// commits reads the commits up to a version from the log.
+func (r *Run) commits(ctx context.Context, snap *shard.Head, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		log, err := r.shard.History(ctx)
 		if err == nil {

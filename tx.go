@@ -57,6 +57,7 @@ func (r *Run) begin(readOnly bool) (*Tx, error) {
 	tx := &Tx{run: r, readOnly: readOnly, snap: snap, now: r.db.store.Clock.Now(), table: &r.db.txs}
 	tx.reads.keys = tx.few[:0]
 	tx.table.add(tx)
+	r.handle.Pin() // what it reads should not leave memory before it ends
 	return tx, nil
 }
 
@@ -160,6 +161,7 @@ func (tx *Tx) end(why error) {
 	tx.snap, tx.reads = nil, readSet{}
 	tx.writes = btree.Map[string, op.Write]{}
 	tx.table.remove(tx)
+	tx.run.handle.Unpin()
 }
 
 // expire is the table's: the transaction's time is up.
@@ -297,7 +299,7 @@ func (f *txFace) History(ctx context.Context, from uint64) iter.Seq2[*Commit, er
 			yield(nil, err)
 			return
 		}
-		tx.run.commits(ctx, snap, from)(yield)
+		tx.run.commits(ctx, &snap.Head, from)(yield)
 	}
 }
 

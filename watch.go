@@ -34,13 +34,13 @@ func (r *Run) Watch(ctx context.Context, from uint64) iter.Seq2[*Commit, error] 
 
 // watch yields commits until there is a reason to stop.
 func (r *Run) watch(ctx context.Context, from uint64, yield func(*Commit, error) bool) error {
-	snap, err := r.snapshot()
+	head, err := r.head()
 	if err != nil {
 		return err
 	}
-	after := snap.FirstSeq - 1
-	if from > snap.Version {
-		after = snap.LastSeq
+	after := head.FirstSeq - 1
+	if from > head.Version {
+		after = head.LastSeq
 	}
 	bell := make(chan struct{}, 1)
 	w := r.shard.Watch(r.handle, after, bell)
@@ -240,8 +240,8 @@ func (w *storeWatch) choose(ctx context.Context, c *op.Commit) (bool, error) {
 	}
 	s := w.db.place(c.Run)
 	if h, err := s.Find(c.Run); err == nil {
-		if snap := h.Load(); snap != nil {
-			return w.filter.Match(snap.Info), nil
+		if head := h.Head(); head != nil {
+			return w.filter.Match(head.Info), nil
 		}
 	}
 	log, err := s.History(ctx)

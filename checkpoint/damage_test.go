@@ -206,9 +206,15 @@ func TestImagesThatNobodyWrote(t *testing.T) {
 		image []byte
 		keys  uint64
 		shift int64 // of the entry's length
+		says  func(*Entry)
 	}{
 		"good":                        {image: good, keys: 2},
 		"good, in one block":          {image: block(a, b), keys: 2},
+		"more keys of a tag":          {image: good, keys: 2, says: func(e *Entry) { e.Counts[op.KV] = 3 }},
+		"fewer keys of a tag":         {image: good, keys: 2, says: func(e *Entry) { e.Counts[op.KV] = 1 }},
+		"a deadline that is not":      {image: good, keys: 2, says: func(e *Entry) { e.Deadlines, e.Earliest = 1, 5 }},
+		"a deadline without a time":   {image: good, keys: 2, says: func(e *Entry) { e.Deadlines = 1 }},
+		"another earliest deadline":   {image: block(it("\x01a", 1, 7)), keys: 1, says: func(e *Entry) { e.Deadlines, e.Earliest = 1, 6 }},
 		"a key too few":               {image: good, keys: 1},
 		"a key too many":              {image: good, keys: 3},
 		"2^64-1 keys":                 {image: good, keys: math.MaxUint64},
@@ -241,6 +247,10 @@ func TestImagesThatNobodyWrote(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := Entry{Run: id(1), Version: 1, Keys: c.keys, Location: Location{File: 9, Offset: fileHeader, Length: int64(len(c.image)) + c.shift}}
+			e.Counts[op.KV] = int32(min(c.keys, 3))
+			if c.says != nil {
+				c.says(&e)
+			}
 			file := craft(c.image, block(appendEntry(nil, &e)), 1, 0)
 			var err error
 			n := allocated(func() { _, _, err = readFile(t, file) })
@@ -451,12 +461,16 @@ func FuzzBodies(f *testing.F) {
 		d := newFields(b)
 		var again []byte
 		for d.Len() > 0 {
-			e := d.entry()
+			e := d.entry(FormatVersion)
 			again = appendEntry(again, &e)
 		}
 		if d.Err() == nil {
 			require.Equal(t, len(b), len(again))
 			require.True(t, bytes.Equal(b, again))
+		}
+		for d = newFields(b); d.Len() > 0; {
+			e := d.entry(1)
+			require.True(t, e.Bare())
 		}
 		d, again = newFields(b), nil
 		for d.Len() > 0 {

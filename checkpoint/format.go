@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -68,6 +69,39 @@ type Entry struct {
 	Digest    op.Digest
 	Info      []byte // the run's metadata record
 	Location  Location
+	Earliest  int64  // of the deadlines, Unix milliseconds; 0 = there is none
+	Counts    Counts // of the keys
+
+	bare bool // of an index of format 1: Earliest and Counts are not known yet
+}
+
+// Counts are numbers of keys, by tag.
+type Counts [8]int32
+
+// Bare reports whether the entry is from an index of format 1, which does not
+// say when the first key expires and of which tags the keys are. Files.Image
+// finds out, and no new index takes such an entry before.
+func (e *Entry) Bare() bool { return e.bare }
+
+// summary is what an entry says of the items of its image.
+type summary struct {
+	keys, deadlines uint64
+	earliest        int64
+	counts          Counts
+}
+
+func (s *summary) add(tag byte, it op.Item) {
+	s.keys++
+	if int(tag) < len(s.counts) {
+		s.counts[tag]++
+	}
+	if it.Deadline == 0 {
+		return
+	}
+	s.deadlines++
+	if s.earliest == 0 || it.Deadline < s.earliest {
+		s.earliest = it.Deadline
+	}
 }
 
 // header is the beginning of a checkpoint file, little endian:
@@ -81,6 +115,7 @@ type Entry struct {
 //	48 12  zero
 //	60  4  CRC-32C of bytes 0 … 59
 type header struct {
+	format   uint32
 	store    [16]byte
 	shard    uint32
 	sequence uint64
@@ -100,12 +135,12 @@ func (h *header) encode() []byte {
 }
 
 // checkVersion judges the format version of a file whose header is intact.
-func checkVersion(name string, v uint32) error {
+func checkVersion(name string, v, known uint32) error {
 	switch {
 	case v == 0:
 		return &op.CorruptError{File: name, Offset: 8, Reason: "there is no format 0"}
-	case v > FormatVersion:
-		return &op.UnsupportedError{File: name, Version: v, Known: FormatVersion}
+	case v > known:
+		return &op.UnsupportedError{File: name, Version: v, Known: known}
 	}
 	return nil
 }
@@ -122,11 +157,13 @@ func readHeader(f vfs.File, store [16]byte, shard uint32) (h header, err error) 
 	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
 		return h, &op.CorruptError{File: name, Offset: 60, Reason: "the checkpoint header's checksum does not match"}
 	}
-	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:])); err != nil {
+	format := binary.LittleEndian.Uint32(b[8:])
+	if err := checkVersion(name, format, FormatVersion); err != nil {
 		return h, err
 	}
 	h = header{
-		shard: binary.LittleEndian.Uint32(b[12:]), store: [16]byte(b[16:32]),
+		format: format,
+		shard:  binary.LittleEndian.Uint32(b[12:]), store: [16]byte(b[16:32]),
 		sequence: binary.LittleEndian.Uint64(b[32:]), time: int64(binary.LittleEndian.Uint64(b[40:])),
 	}
 	if h.store != store || h.shard != shard {
@@ -205,6 +242,9 @@ func appendItem(b []byte, mapKey string, it op.Item) []byte {
 //
 //	run 16 | version | time | first sequence | last sequence | keys | deadlines, uvarints
 //	digest 16 | file, offset, length of the image, uvarints | info length uvarint | info
+//	earliest deadline | keys of each tag but the last, uvarints; the last tag has the rest
+//
+// Format 1 does not have the last line.
 //
 // and then the IDs of deleted runs, 16 bytes each, ordered too. No image is in
 // a newer file than the index.
@@ -218,7 +258,17 @@ func appendEntry(b []byte, e *Entry) []byte {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendUvarint(b, uint64(len(e.Info)))
-	return append(b, e.Info...)
+	b = append(b, e.Info...)
+	b = binary.AppendUvarint(b, uint64(e.Earliest))
+	for tag := op.KV; tag < op.Vector; tag++ {
+		b = binary.AppendUvarint(b, uint64(e.Counts[tag]))
+	}
+	return b
+}
+
+// take enters what was found of the items.
+func (e *Entry) take(s *summary) {
+	e.Keys, e.Deadlines, e.Earliest, e.Counts, e.bare = s.keys, s.deadlines, s.earliest, s.counts, false
 }
 
 var errMalformed = errors.New("malformed block")
@@ -253,7 +303,7 @@ func (d *fields) id() (id run.ID) {
 	return id
 }
 
-func (d *fields) entry() (e Entry) {
+func (d *fields) entry(format uint32) (e Entry) {
 	e.Run = d.id()
 	e.Version, e.Time = d.Uvarint(), d.Int()
 	e.FirstSeq, e.LastSeq = d.Uvarint(), d.Uvarint()
@@ -261,5 +311,27 @@ func (d *fields) entry() (e Entry) {
 	copy(e.Digest[:], d.Take(uint64(len(e.Digest))))
 	e.Location = Location{File: d.Uvarint(), Offset: d.Int(), Length: d.Int()}
 	e.Info = d.Bytes()
+	if format == 1 {
+		e.bare = true
+		return e
+	}
+	e.Earliest = d.Int()
+	if (e.Earliest != 0) != (e.Deadlines != 0) {
+		d.Fail("an earliest deadline of none, or none of some")
+	}
+	if e.Keys > math.MaxInt32 {
+		d.Fail("more keys than a run can have")
+		return e
+	}
+	rest := e.Keys
+	for tag := op.KV; tag < op.Vector; tag++ {
+		n := d.Uvarint()
+		if n > rest {
+			d.Fail("more keys of the tags than there are")
+			return e
+		}
+		e.Counts[tag], rest = int32(n), rest-n
+	}
+	e.Counts[op.Vector] = int32(rest)
 	return e
 }

@@ -20,9 +20,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// goldenDir holds what format 1 looked like when it was settled. Later programs
-// must read it too, so it is written anew only for a format that nobody has yet.
-var goldenDir = filepath.Join("testdata", "v1")
+// goldenDir holds what the format looks like, and goldenOld what those before
+// looked like when they were settled. Later programs must read them too, so they
+// are written anew only for a format that nobody has yet.
+var (
+	goldenDir = filepath.Join("testdata", "v2")
+	goldenOld = []string{filepath.Join("testdata", "v1")}
+)
 
 const (
 	goldenFirst  = 5
@@ -77,13 +81,38 @@ func TestGoldenFiles(t *testing.T) {
 		}
 		golden, err := os.ReadFile(file)
 		require.NoError(t, err)
-		assert.True(t, bytes.Equal(golden, b), "%s: format 1 is written otherwise now\nwas %x\nis  %x", file, golden, b)
+		assert.True(t, bytes.Equal(golden, b), "%s: the format is written otherwise now\nwas %x\nis  %x", file, golden, b)
 	}
 
-	manifest, err := ReadManifest(vfs.OS, goldenDir)
+	requireGolden(t, goldenDir, want)
+}
+
+// TestOldGoldenFiles: what an old index does not say is known when the images
+// were read.
+func TestOldGoldenFiles(t *testing.T) {
+	for _, old := range goldenOld {
+		files := OpenFiles(vfs.OS, old, store, shard)
+		x, err := files.Index(goldenSecond)
+		require.NoError(t, err)
+		for i := range x.Entries {
+			require.True(t, x.Entries[i].Bare())
+		}
+		w, err := NewWriter(newDisk(t), dir, store, shard, goldenSecond, 0)
+		require.NoError(t, err)
+		require.ErrorContains(t, w.Finish(func(yield func(*Entry) bool) { yield(&x.Entries[0]) }, slices.Values(x.Deleted)), "format 1")
+		require.NoError(t, w.Abort())
+		require.NoError(t, files.Close())
+
+		_, want := writeGolden(t)
+		requireGolden(t, old, want)
+	}
+}
+
+func requireGolden(t *testing.T, dir string, want []*image) {
+	manifest, err := ReadManifest(vfs.OS, dir)
 	require.NoError(t, err)
 	assert.Equal(t, sampleManifest(), manifest)
-	x, images, err := read(vfs.OS, goldenDir, goldenSecond)
+	x, images, err := read(vfs.OS, dir, goldenSecond)
 	require.NoError(t, err)
 	assert.Equal(t, timeOf(goldenSecond), x.Time)
 	assert.Equal(t, goldenDeleted, x.Deleted)
@@ -99,7 +128,7 @@ func TestGoldenFiles(t *testing.T) {
 // TestLayout pins the parts against the drawings beside the encoders.
 func TestLayout(t *testing.T) {
 	h := header{store: store, shard: 3, sequence: 0x0102030405060708, time: 0x1112131415161718}
-	assert.Equal(t, "696e6d656d434b50"+"01000000"+"03000000"+"73746f726501000000000000000000ff"+
+	assert.Equal(t, "696e6d656d434b50"+"02000000"+"03000000"+"73746f726501000000000000000000ff"+
 		"0807060504030201"+"1817161514131211"+"000000000000000000000000", hex.EncodeToString(h.encode()[:60]))
 	ft := footer{index: 0x40, runs: 2, dead: 1}
 	assert.Equal(t, "696e6d656d454e44"+"4000000000000000"+"0200000000000000"+"01000000", hex.EncodeToString(ft.encode()[:28]))
@@ -108,8 +137,9 @@ func TestLayout(t *testing.T) {
 	e := Entry{
 		Run: id(2), Version: 1, Time: 2, FirstSeq: 3, LastSeq: 4, Keys: 5, Deadlines: 6,
 		Digest: op.Digest{0xd0, 15: 0xd1}, Location: Location{File: 7, Offset: 128, Length: 9}, Info: []byte("i"),
+		Earliest: 300, Counts: Counts{op.KV: 2, op.Trace: 1, op.Vector: 2},
 	}
-	assert.Equal(t, "01000000000000000000000000000207"+"010203040506"+"d00000000000000000000000000000d1"+"07"+"8001"+"09"+"0169",
+	assert.Equal(t, "01000000000000000000000000000207"+"010203040506"+"d00000000000000000000000000000d1"+"07"+"8001"+"09"+"0169"+"ac02"+"0200000100",
 		hex.EncodeToString(appendEntry(nil, &e)))
 	assert.Equal(t, filepath.Join("d", "0000000000001234.ckpt"), Name("d", 0x1234))
 }

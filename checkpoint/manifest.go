@@ -22,9 +22,11 @@ const (
 	manifestFixed    = 48
 	manifestPerShard = 24
 	maxManifest      = manifestFixed + MaxShards*manifestPerShard + 4
-	// FormatVersion is the format of manifests and checkpoints this program
-	// writes, and the newest it reads.
-	FormatVersion = 1
+	// manifestVersion is the format of manifests this program writes, and the
+	// newest it reads.
+	manifestVersion = 1
+	// FormatVersion is the same of checkpoints.
+	FormatVersion = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -57,7 +59,7 @@ type Shard struct {
 func (m *Manifest) encode() []byte {
 	b := make([]byte, manifestFixed, manifestFixed+len(m.Shards)*manifestPerShard+4)
 	copy(b, manifestMagic)
-	binary.LittleEndian.PutUint32(b[8:], FormatVersion)
+	binary.LittleEndian.PutUint32(b[8:], manifestVersion)
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(m.Shards)))
 	copy(b[16:], m.Store[:])
 	binary.LittleEndian.PutUint64(b[32:], uint64(m.Created))
@@ -81,7 +83,7 @@ func decodeManifest(name string, b []byte) (*Manifest, error) {
 	if crc32.Checksum(b[:len(b)-4], castagnoli) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
 		return corrupt(int64(len(b)-4), "the manifest's checksum does not match")
 	}
-	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:])); err != nil {
+	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:]), manifestVersion); err != nil {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(b[12:])

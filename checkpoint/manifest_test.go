@@ -132,12 +132,12 @@ func TestManifestThatNobodyWrote(t *testing.T) {
 
 func TestManifestOfANewerFormat(t *testing.T) {
 	b := sampleManifest().encode()
-	binary.LittleEndian.PutUint32(b[8:], FormatVersion+1)
+	binary.LittleEndian.PutUint32(b[8:], manifestVersion+1)
 	binary.LittleEndian.PutUint32(b[12:], 77) // whatever the new format means by it
 	_, err := readBytes(t, sealManifest(b))
 	var newer *op.UnsupportedError
 	require.ErrorAs(t, err, &newer)
-	assert.Equal(t, &op.UnsupportedError{File: manifestPath, Version: FormatVersion + 1, Known: FormatVersion}, newer)
+	assert.Equal(t, &op.UnsupportedError{File: manifestPath, Version: manifestVersion + 1, Known: manifestVersion}, newer)
 	assert.NotErrorIs(t, err, op.ErrCorrupt)
 }
 

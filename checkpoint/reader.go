@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"inmem/op"
 	"inmem/run"
@@ -21,6 +22,15 @@ type Index struct {
 	Time     int64  // Unix milliseconds
 	Entries  []Entry
 	Deleted  []run.ID
+}
+
+// Find returns the entry of a run, or nil.
+func (x *Index) Find(id run.ID) *Entry {
+	i, found := slices.BinarySearchFunc(x.Entries, id, func(e Entry, id run.ID) int { return e.Run.Compare(id) })
+	if !found {
+		return nil
+	}
+	return &x.Entries[i]
 }
 
 // readFull reads b at off. A file that ends before is damaged.
@@ -43,12 +53,13 @@ type Files struct {
 	store [16]byte
 	shard uint32
 	open  map[uint64]vfs.File
+	sizes map[uint64]int64 // those that Within has asked for
 	buf   []byte
 }
 
 // OpenFiles returns a reader of the checkpoint files in dir.
 func OpenFiles(fsys vfs.FS, dir string, store [16]byte, shard uint32) *Files {
-	return &Files{fsys: fsys, dir: dir, store: store, shard: shard, open: map[uint64]vfs.File{}}
+	return &Files{fsys: fsys, dir: dir, store: store, shard: shard, open: map[uint64]vfs.File{}, sizes: map[uint64]int64{}}
 }
 
 // Close closes the files; the next use opens them again. Space of removed files
@@ -82,6 +93,9 @@ func (fs *Files) file(sequence uint64) (vfs.File, error) {
 	return f, nil
 }
 
+// leastEntry is less than any entry takes in an index, in bytes.
+const leastEntry = 40
+
 // Index reads the index of the checkpoint that covers the log up to sequence.
 func (fs *Files) Index(sequence uint64) (*Index, error) {
 	f, err := fs.file(sequence)
@@ -102,12 +116,14 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	}
 	x := &Index{Sequence: h.sequence, Time: h.time}
 	end := size - footerSize
+	// The footer is not trusted with more than the index has room for.
+	x.Entries = make([]Entry, 0, min(ft.runs, uint64(end-ft.index)/leastEntry))
 	var order ascending
 	err = fs.blocks(Location{File: sequence, Offset: ft.index, Length: end - ft.index}, func(body []byte) error {
 		d := newFields(bytes.Clone(body)) // entries keep slices of it
 		for d.Len() > 0 {
 			if uint64(len(x.Entries)) < ft.runs {
-				e := d.entry()
+				e := d.entry(h.format)
 				if d.Err() == nil && (!order.live(e.Run) || e.Location.File > sequence) {
 					d.Fail("an entry out of order, or with an image in a newer file")
 				}
@@ -153,10 +169,10 @@ func (fs *Files) Verify(sequence uint64) error {
 	return fs.blocks(images, func([]byte) error { return nil })
 }
 
-// Image hands the items of a run to fn, in order. Key and value are fn's to
-// keep only as copies.
+// Image hands the items of a run to fn, in order, and holds them against the
+// entry; a bare one it completes. Key and value are fn's to keep only as copies.
 func (fs *Files) Image(e *Entry, fn func(mapKey []byte, it op.Item)) error {
-	var keys uint64
+	var sum summary
 	var previous []byte
 	err := fs.blocks(e.Location, func(body []byte) error {
 		d := newFields(body)
@@ -169,17 +185,26 @@ func (fs *Files) Image(e *Entry, fn func(mapKey []byte, it op.Item)) error {
 				return d.Err()
 			}
 			previous = key
-			keys++
+			sum.add(key[0], it)
 			fn(key, it)
 		}
 		previous = bytes.Clone(previous) // the next block takes its place
 		return nil
 	})
-	if err == nil && keys != e.Keys {
-		err = &op.CorruptError{File: Name(fs.dir, e.Location.File), Offset: e.Location.Offset,
-			Reason: fmt.Sprintf("the image has %d keys, the index says %d", keys, e.Keys)}
+	if err != nil {
+		return err
 	}
-	return err
+	if sum.keys != e.Keys {
+		return &op.CorruptError{File: Name(fs.dir, e.Location.File), Offset: e.Location.Offset,
+			Reason: fmt.Sprintf("the image has %d keys, the index says %d", sum.keys, e.Keys)}
+	}
+	if e.bare {
+		e.take(&sum)
+	} else if sum != (summary{e.Keys, e.Deadlines, e.Earliest, e.Counts}) {
+		return &op.CorruptError{File: Name(fs.dir, e.Location.File), Offset: e.Location.Offset,
+			Reason: "the image has other deadlines, or keys of other tags, than the index says"}
+	}
+	return nil
 }
 
 // ascending holds the order of an index: of its runs, then of the deleted ones.
@@ -197,6 +222,14 @@ func (a *ascending) dead(id run.ID) bool {
 	ok := id.Compare(a.deleted) > 0
 	a.deleted = id
 	return ok
+}
+
+// within makes sure that the place lies in its file, which has a size.
+func (loc Location) within(name string, size int64) error {
+	if loc.Offset < fileHeader || loc.Length < 0 || loc.Offset > size-loc.Length {
+		return &op.CorruptError{File: name, Offset: min(max(loc.Offset, 0), size), Reason: "an image lies outside its file"}
+	}
+	return nil
 }
 
 // blocks hands the bodies of the blocks at loc to fn, each checked. An
@@ -218,8 +251,8 @@ func (fs *Files) blocks(loc Location, fn func(body []byte) error) error {
 	corrupt := func(off int64, reason string) error {
 		return &op.CorruptError{File: f.Name(), Offset: off, Reason: reason}
 	}
-	if loc.Offset < fileHeader || loc.Length < 0 || loc.Offset > size-loc.Length {
-		return corrupt(min(max(loc.Offset, 0), size), "an image lies outside its file")
+	if err := loc.within(f.Name(), size); err != nil {
+		return err
 	}
 	end := loc.Offset + loc.Length
 	var head [blockHeader]byte

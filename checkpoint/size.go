@@ -17,6 +17,20 @@ func (fs *Files) Size(sequence uint64) (int64, error) {
 	return f.Size()
 }
 
+// Within makes sure that the file with the image of e is there, and goes as far
+// as the image: what can be known without reading it.
+func (fs *Files) Within(e *Entry) error {
+	size, known := fs.sizes[e.Location.File]
+	if !known {
+		var err error
+		if size, err = fs.Size(e.Location.File); err != nil {
+			return err
+		}
+		fs.sizes[e.Location.File] = size
+	}
+	return e.Location.within(Name(fs.dir, e.Location.File), size)
+}
+
 // Name returns the file that holds the image of e.
 func (fs *Files) Name(e *Entry) string { return Name(fs.dir, e.Location.File) }
 

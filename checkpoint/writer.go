@@ -95,15 +95,15 @@ func (w *Writer) fail(err error) error {
 }
 
 // Image writes the items of a run, which must be in order, and completes the
-// entry with the image's location, its number of keys and of deadlines, and its
-// digest. After an error the entry is as it was.
+// entry with the image's location, what it says of the keys, and its digest.
+// After an error the entry is as it was.
 func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 	if w.err != nil {
 		return w.err
 	}
 	start := w.off + int64(len(w.buf))
 	var digest op.Digester
-	var keys, deadlines uint64
+	var sum summary
 	var previous string
 	for key, it := range items {
 		switch {
@@ -116,10 +116,7 @@ func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 		}
 		previous = key
 		digest.Add(key, it)
-		keys++
-		if it.Deadline != 0 {
-			deadlines++
-		}
+		sum.add(key[0], it)
 		if err := w.put(appendItem(w.block(), key, it)); err != nil {
 			return err
 		}
@@ -127,7 +124,8 @@ func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 	if err := w.close(); err != nil {
 		return err
 	}
-	e.Keys, e.Deadlines, e.Digest = keys, deadlines, digest.Sum(e.Version)
+	e.take(&sum)
+	e.Digest = digest.Sum(e.Version)
 	e.Location = w.since(start)
 	return nil
 }
@@ -178,6 +176,9 @@ func (w *Writer) index(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) error
 	for e := range entries {
 		if !order.live(e.Run) || e.Location.File > w.sequence {
 			return w.fail(fmt.Errorf("checkpoint: run %v is out of order, or its image in a newer file", e.Run))
+		}
+		if e.bare {
+			return w.fail(fmt.Errorf("checkpoint: run %v: what format 1 did not say is not known", e.Run))
 		}
 		ft.runs++
 		if err := w.put(appendEntry(w.block(), e)); err != nil {

@@ -17,6 +17,8 @@ var (
 	ErrPoisoned = errors.New("inmem: store stopped after a failure; reopen it")
 	// ErrDiskFull: there was no space, noticed before anything was changed.
 	ErrDiskFull = errors.New("inmem: disk full; nothing was changed: free space and try again")
+	// ErrMemoryLimit: the error is a *MemoryLimitError. Nothing was changed.
+	ErrMemoryLimit = errors.New("inmem: the memory budget is used up")
 	// ErrWrongVersion: the error is a *VersionError.
 	ErrWrongVersion = errors.New("inmem: key is not at the expected version")
 	// ErrConflict: the error is a *ConflictError. The transaction did nothing.
@@ -72,6 +74,20 @@ func (e *ConflictError) Error() string {
 }
 
 func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// MemoryLimitError says that a write found no room, although everything left
+// memory that could. Reads, deletes and the ending of runs go on.
+type MemoryLimitError struct {
+	Used   int64 // bytes of memory that the store takes
+	Needed int64 // bytes that the write adds at most
+	Budget int64 // bytes
+}
+
+func (e *MemoryLimitError) Error() string {
+	return fmt.Sprintf("%v: %d of %d bytes are used by runs that cannot leave memory, %d more are needed", ErrMemoryLimit, e.Used, e.Budget, e.Needed)
+}
+
+func (e *MemoryLimitError) Unwrap() error { return ErrMemoryLimit }
 
 // FencedError says that a handle is of an earlier time: the run was taken up
 // again since, and whoever did so goes on with it.

@@ -234,7 +234,7 @@ func sentinels() []error {
 		ErrNotFound, ErrClosed, ErrPoisoned, ErrDiskFull, ErrWrongVersion, ErrKeyEmpty, ErrKeyTooLarge,
 		ErrValueTooLarge, ErrBatchTooLarge, ErrInvalidTTL, ErrInvalidOption, ErrCorrupt, ErrUnsupported,
 		ErrNotDirectory, ErrShardCount, ErrNoStore, ErrNotEmpty, ErrReadOnly,
-		ErrConflict, ErrTxDone, ErrTxExpired, ErrInvalidCursor, ErrVersionGone,
+		ErrConflict, ErrMemoryLimit, ErrTxDone, ErrTxExpired, ErrInvalidCursor, ErrVersionGone,
 	}
 }
 

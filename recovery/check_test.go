@@ -153,13 +153,14 @@ func TestCheckComparesWithTheLog(t *testing.T) {
 	for name, test := range map[string]struct {
 		lie    func(e *checkpoint.Entry)
 		reason string
-		open   bool
+		open   bool // Open finds nothing …
+		use    bool // … but who uses the run does
 	}{
-		"another number of runs":   {func(*checkpoint.Entry) {}, "runs, the log", true},
-		"another digest":           {func(e *checkpoint.Entry) { e.Digest[3]++ }, "does not have the digest the index says", true},
-		"another number of keys":   {func(e *checkpoint.Entry) { e.Keys++ }, "keys, the index says", false},
-		"a record nobody can read": {func(e *checkpoint.Entry) { e.Info = []byte{1, 2} }, "malformed run record", false},
-		"another record":           {func(*checkpoint.Entry) {}, "another record", true},
+		"another number of runs":   {func(*checkpoint.Entry) {}, "runs, the log", true, false},
+		"another digest":           {func(e *checkpoint.Entry) { e.Digest[3]++ }, "does not have the digest the index says", true, false},
+		"another number of keys":   {func(e *checkpoint.Entry) { e.Keys++ }, "keys, the index says", true, true},
+		"a record nobody can read": {func(e *checkpoint.Entry) { e.Info = []byte{1, 2} }, "malformed run record", false, false},
+		"another record":           {func(*checkpoint.Entry) {}, "another record", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := imageOnly(t, items, test.lie)
@@ -167,6 +168,16 @@ func TestCheckComparesWithTheLog(t *testing.T) {
 			checked, err := Check(disk, testDir)
 			require.NoError(t, err)
 			require.ErrorContains(t, errors.Join(checked.Problems...), test.reason)
+			if test.use {
+				e := start(t, config(disk))
+				s := e.shards[0]
+				h, err := s.Find(runID(4242))
+				require.NoError(t, err)
+				_, err = s.Load(h)
+				require.ErrorIs(t, err, op.ErrCorrupt)
+				require.ErrorContains(t, err, test.reason)
+				require.NoError(t, e.stop())
+			}
 			if test.open {
 				return
 			}

@@ -79,7 +79,7 @@ func (tl *timeline) did(id run.ID, err error) error {
 	}
 	digest := op.Digest{}
 	if h, err := tl.e.shard(id).Find(id); err == nil {
-		digest = h.Load().Digest()
+		digest = loaded(tl.e.shard(id), h).Digest()
 	}
 	tl.mu.Lock()
 	defer tl.mu.Unlock()
@@ -282,7 +282,7 @@ func (e *engine) versions() map[run.ID]uint64 {
 	for id := range e.digests() {
 		h, err := e.shard(id).Find(id)
 		if err == nil {
-			all[id] = h.Load().Version
+			all[id] = h.Head().Version
 		}
 	}
 	return all
@@ -295,7 +295,7 @@ func (e *engine) histories() error {
 		if err != nil {
 			return err
 		}
-		snap, next := h.Load(), uint64(1)
+		snap, next := h.Head(), uint64(1)
 		log, err := e.shard(id).History(bg)
 		if err != nil {
 			return err

@@ -125,6 +125,15 @@ func (e *engine) fill(from, to, puts int) error {
 	return nil
 }
 
+// loaded returns the newest version of a run, from disk where it is not in memory.
+func loaded(s *shard.Shard, h *shard.Handle) *shard.Snapshot {
+	snap, err := s.Load(h)
+	if err != nil {
+		panic(err)
+	}
+	return snap
+}
+
 // digests returns the fingerprints of all runs.
 func (e *engine) digests() map[run.ID]op.Digest {
 	all := map[run.ID]op.Digest{}
@@ -132,7 +141,7 @@ func (e *engine) digests() map[run.ID]op.Digest {
 		s.Runs().Scan(&run.Filter{Spaces: true}, func(info *run.Info) bool {
 			h, err := s.Find(info.ID)
 			if err == nil {
-				all[info.ID] = h.Load().Digest()
+				all[info.ID] = loaded(s, h).Digest()
 			}
 			return true
 		})

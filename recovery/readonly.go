@@ -3,6 +3,7 @@ package recovery
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +32,9 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 		cfg := cfg
 		cfg.FS = fsys
 		shards, err := st.read(&cfg, m)
+		if err == nil {
+			st.Images = fsys.(*pins).keep() // what is not in memory yet is read from there
+		}
 		for i := range shards {
 			st.Shards[i].More = shards[i].more
 		}
@@ -40,6 +44,9 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 		st.Report.Holder, err = whose(cfg.FS, cfg.Dir)
 	}
 	if err != nil {
+		if st != nil && st.Images != nil {
+			err = errors.Join(err, st.Images.Close())
+		}
 		return nil, err
 	}
 	if st.Report.Holder == "" {
@@ -53,7 +60,9 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 // more replays what was logged since the last reading.
 func (r *recovering) more() (*wal.History, error) {
 	for n := 1; ; n++ {
-		sc, err := r.scanned.More(r.cfg.FS, r.dir, identity(r.m, r.i), r.replay.frame)
+		sc, err := r.loading(func() (*wal.Scanned, error) {
+			return r.scanned.More(r.cfg.FS, r.dir, identity(r.m, r.i), r.replay.frame)
+		})
 		switch {
 		case err == nil:
 			r.scanned = sc
@@ -126,7 +135,10 @@ func settled(fsys vfs.FS, dir string, read func(vfs.FS, *checkpoint.Manifest) er
 func pinned(fsys vfs.FS, dir string, m *checkpoint.Manifest, moved func() bool, read func(vfs.FS, *checkpoint.Manifest) error) (err error) {
 	p := &pins{FS: fsys, files: map[string]vfs.File{}, pinning: true}
 	defer func() {
-		if e := p.release(); e != nil {
+		if p.kept {
+			return
+		}
+		if e := p.Close(); e != nil {
 			err = errors.Join(err, e)
 		}
 	}()
@@ -166,11 +178,12 @@ func images(fsys vfs.FS, dir string, m *checkpoint.Manifest, i int) (sizes map[u
 }
 
 // pins is a disk on which the files that were opened while it was pinning can be
-// read until release, though they were removed: a store that is written to may
+// read until Close, though they were removed: a store that is written to may
 // replace its checkpoints faster than all of it can be read.
 type pins struct {
 	vfs.FS
 	pinning bool
+	kept    bool
 	files   map[string]vfs.File // by name; does not change after the pinning
 }
 
@@ -186,12 +199,17 @@ func (p *pins) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, erro
 	return f, err
 }
 
-// release closes the files. From then on the disk is as any other.
-func (p *pins) release() (err error) {
+// keep lets the files be read until somebody closes what it returns.
+func (p *pins) keep() io.Closer {
+	p.kept = true
+	return p
+}
+
+// Close closes the files. They are still the ones that are asked for.
+func (p *pins) Close() (err error) {
 	for _, f := range p.files {
 		err = errors.Join(err, f.Close())
 	}
-	p.files = nil
 	return err
 }
 

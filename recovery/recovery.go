@@ -47,6 +47,7 @@ type Store struct {
 	Lock     io.Closer
 	Clock    *shard.Clock
 	Manifest *checkpoint.ManifestFile
+	Images   io.Closer      // of a store that is only read: the files that runs are loaded from
 	Shards   []shard.Config // State, Log, Index and where they are; the rest is the caller's
 	Report   *Report
 }
@@ -190,9 +191,15 @@ func (r *recovering) read() error {
 		return missing(r.dir, err)
 	}
 	rec := &r.m.Shards[r.i]
+	if rec.First > rec.Checkpoint+1 { // of a log that begins with a segment of its own nothing else would tell
+		return &op.CorruptError{File: filepath.Join(r.cfg.Dir, manifestName), Reason: fmt.Sprintf(
+			"the log of shard %d begins at sequence %d, and there is no checkpoint that goes so far", r.i, rec.First)}
+	}
 	bounds := wal.Bounds{First: rec.First, After: rec.Checkpoint, Synced: max(rec.Synced, rec.Checkpoint)}
 	r.replay.state = r.out.State
-	sc, err := wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	sc, err := r.loading(func() (*wal.Scanned, error) {
+		return wal.Scan(r.cfg.FS, r.dir, identity(r.m, r.i), bounds, r.replay.frame)
+	})
 	if err != nil {
 		return missing(r.dir, err)
 	}
@@ -263,7 +270,7 @@ func (r *recovering) checkpoint() (err error) {
 	for k := range x.Entries {
 		e := &x.Entries[k]
 		r.keep[e.Location.File] = true
-		if err := loadRun(files, e, r.out.State); err != nil {
+		if err := r.enter(files, e); err != nil {
 			return err
 		}
 	}
@@ -272,6 +279,39 @@ func (r *recovering) checkpoint() (err error) {
 	r.out.Index = x
 	r.report.Checkpoint, r.report.Images = sequence, len(x.Entries)
 	return nil
+}
+
+// enter takes a run from the checkpoint. Its image stays on disk until somebody
+// needs it, but where it should be is looked at: a file that is gone, or too
+// short, is a reason to refuse the store.
+func (r *recovering) enter(files *checkpoint.Files, e *checkpoint.Entry) error {
+	if e.Bare() {
+		return loadRun(files, e, r.out.State)
+	}
+	if err := files.Within(e); err != nil {
+		return err
+	}
+	if err := r.out.State.LoadCold(e); err != nil {
+		return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset, Reason: err.Error()}
+	}
+	return nil
+}
+
+// loading lets scan replay the log, and loads the runs that it goes on with.
+func (r *recovering) loading(scan func() (*wal.Scanned, error)) (sc *wal.Scanned, err error) {
+	files := checkpoint.OpenFiles(r.cfg.FS, r.dir, r.m.Store, uint32(r.i))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	var failed error
+	r.out.State.Fetch(func(id run.ID, item func([]byte, op.Item)) error {
+		failed = files.Image(r.out.Index.Find(id), item)
+		return failed
+	})
+	defer r.out.State.Fetch(nil)
+	sc, err = scan()
+	if failed != nil {
+		err = failed // which is not the log's
+	}
+	return sc, err
 }
 
 func loadRun(files *checkpoint.Files, e *checkpoint.Entry, state *shard.State) error {

@@ -27,7 +27,9 @@ type Row struct {
 	Action  string
 }
 
-// Rows is the decision table of recovery.
+// Rows is the decision table of recovery. It looks at where images are and leaves
+// them unread, but for those of runs that the log goes on with: damage in one is
+// found by who needs its run, or by Check.
 var Rows = []Row{
 	{"no manifest, and no shard directory", Created, "create the store"},
 	{"no manifest, shard directories with logs that were never written to", Recreated, "remove them, create the store"},
@@ -35,7 +37,7 @@ var Rows = []Row{
 	{"a manifest that is damaged", Refused, "name file and offset"},
 	{"a manifest, segment or checkpoint of a newer format", Refused, "unsupported, not damaged"},
 	{"a manifest with another number of shards than asked for", Refused, "name both numbers"},
-	{"a checkpoint that the manifest names is missing or damaged", Refused, "name file and offset"},
+	{"a checkpoint that the manifest names is missing, or its index damaged", Refused, "name file and offset"},
 	{"a segment is missing, foreign or has a bad header", Refused, "name file and offset"},
 	{"a bad frame in a segment that has a successor", Refused, "name file and offset"},
 	{"a bad frame in the last segment, which the manifest or a later frame knows to have been synced", Refused, "name file and offset"},

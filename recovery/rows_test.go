@@ -58,7 +58,7 @@ var fixtures = map[string]func(t *testing.T) fixture{
 		disk, _ := closed(t)
 		return fixture{disk: disk, shards: 3}
 	},
-	"a checkpoint that the manifest names is missing or damaged": func(t *testing.T) fixture {
+	"a checkpoint that the manifest names is missing, or its index damaged": func(t *testing.T) fixture {
 		disk, _ := closed(t)
 		list := pick(t, disk, ".ckpt")
 		require.NoError(t, disk.Remove(list[len(list)-1]))
@@ -232,8 +232,14 @@ func TestRowsOnTheirOwn(t *testing.T) {
 			require.NoError(t, disk.Remove(manifestPath))
 			return manifestPath
 		},
-		"an image is damaged": func(disk *vfs.Mem) string {
-			require.NoError(t, disk.Flip(last(disk, ".ckpt"), 8*90))
+		"the index of a checkpoint is damaged": func(disk *vfs.Mem) string {
+			size, err := disk.Stat(last(disk, ".ckpt"))
+			require.NoError(t, err)
+			require.NoError(t, disk.Flip(last(disk, ".ckpt"), 8*(size.Size()-50)))
+			return last(disk, ".ckpt")
+		},
+		"a file with images is cut short": func(disk *vfs.Mem) string {
+			edit(t, disk, last(disk, ".ckpt"), func(b []byte) []byte { return b[:100] })
 			return last(disk, ".ckpt")
 		},
 		"the last segment is missing": func(disk *vfs.Mem) string {

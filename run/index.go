@@ -138,6 +138,46 @@ func (x *Index) Put(i *Info) {
 	}
 }
 
+// Load is Put of many runs, which are not in the index yet. Into an empty one it
+// is several times as fast.
+func (x *Index) Load(list []*Info) {
+	x.init()
+	if x.runs.Len() > 0 {
+		for _, i := range list {
+			x.Put(i)
+		}
+		return
+	}
+	runs := make([]posting, 0, len(list))
+	terms := make([]posting, 0, 6*len(list))
+	for _, i := range list {
+		runs = append(runs, posting{info: i})
+		for _, t := range i.terms() {
+			terms = append(terms, posting{t, i})
+		}
+	}
+	load(x.runs, runs)
+	load(x.terms, terms)
+	for from := 0; from < len(terms); {
+		to := from + 1
+		for to < len(terms) && terms[to].term == terms[from].term {
+			to++
+		}
+		x.counts.Set(terms[from].term, to-from)
+		from = to
+	}
+}
+
+// load fills a tree, in order.
+func load(tree *btree.BTreeG[posting], list []posting) {
+	slices.SortFunc(list, func(a, b posting) int {
+		return cmp.Or(cmp.Compare(a.term, b.term), compare(a.info, b.info))
+	})
+	for _, p := range list {
+		tree.Load(p)
+	}
+}
+
 // Remove takes the run of i out, if it is there.
 func (x *Index) Remove(i *Info) {
 	x.init()

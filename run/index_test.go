@@ -246,3 +246,41 @@ func TestSnapshotsAreReadWhileTheOwnerGoesOn(t *testing.T) {
 	readers.Wait()
 	assert.Equal(t, runs/2, x.Len())
 }
+
+// TestIndexLoad: many at once are as many one by one, into an empty index or not.
+func TestIndexLoad(t *testing.T) {
+	var list []*Info
+	for n := range 500 {
+		i := &Info{Meta: Meta{ID: ID{0: byte(n >> 8), 1: byte(n), 15: 1}, Namespace: Namespace{Tenant: "t"}}, Created: int64(n * 7919 % 100)}
+		i.Status = []Status{Active, Paused, Completed}[n%3]
+		i.Tags = map[string]string{"k": string(rune('a' + n%5)), "all": ""}
+		list = append(list, i)
+	}
+	var one, all, some Index
+	for n, i := range list {
+		one.Put(i)
+		if n < 100 {
+			some.Put(i)
+		}
+	}
+	all.Load(slices.Clone(list))
+	some.Load(list[100:])
+	for _, x := range []*Index{&all, &some} {
+		x.Put(list[7].Clone()) // goes on as any other
+		x.Remove(list[8])
+	}
+	one.Remove(list[8])
+	for _, f := range []*Filter{{}, {Reverse: true}, {Status: []Status{Active, Completed}}, {Tags: map[string]string{"k": "c", "all": ""}}} {
+		found := func(x *Index) (ids []ID) {
+			x.Scan(f, func(i *Info) bool { ids = append(ids, i.ID); return true })
+			return ids
+		}
+		require.NotEmpty(t, found(&one))
+		require.Equal(t, found(&one), found(&all))
+		require.Equal(t, found(&one), found(&some))
+	}
+	require.Equal(t, one.Len(), all.Len())
+	var empty Index
+	empty.Load(nil)
+	require.Zero(t, empty.Len())
+}

@@ -32,7 +32,7 @@ func TestAdopt(t *testing.T) {
 		id := run.ID{byte(first)}
 		h, err := r.Adopt(ctx, []*op.Commit{beginning(id, first), kvCommit(id, first+1, "a")}, op.Strict)
 		require.NoError(t, err)
-		snap := h.Load()
+		snap := h.snapshot.Load()
 		require.Equal(t, first+1, snap.Version)
 		require.EqualValues(t, 6_000_000, snap.Time)
 		require.Equal(t, first, snap.Info.FirstVersion)
@@ -47,12 +47,12 @@ func TestAdopt(t *testing.T) {
 		var wrong *op.VersionError
 		require.ErrorAs(t, err, &wrong)
 		require.Equal(t, op.VersionError{Key: id.String(), Expected: first + 3, Actual: first + 2}, *wrong)
-		require.Equal(t, first+2, h.Load().Version, "what followed stands")
+		require.Equal(t, first+2, h.snapshot.Load().Version, "what followed stands")
 
 		// The run's own commits go on, never before what it has already.
 		r.put(h, "mine", "v")
-		require.Equal(t, first+3, h.Load().Version)
-		require.EqualValues(t, 6_000_000, h.Load().Time)
+		require.Equal(t, first+3, h.snapshot.Load().Version)
+		require.EqualValues(t, 6_000_000, h.snapshot.Load().Time)
 	}
 	for name, c := range map[string]*op.Commit{
 		"no such run":             kvCommit(run.ID{99}, 2, "k"),

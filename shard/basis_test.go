@@ -68,12 +68,12 @@ func TestBasis(t *testing.T) {
 			h := r.begin()
 			_, err := r.Commit(ctx, h.ID, &op.Request{Writes: []op.Write{kvPut("a", "1"), kvPut("b", "1"), with(kvPut("ttl", "1"), time.Minute)}})
 			require.NoError(t, err)
-			c.read.View = seen{h.Load(), 1000}
+			c.read.View = seen{h.snapshot.Load(), 1000}
 			if c.meanwhile != nil {
 				_, err := r.Commit(ctx, h.ID, &op.Request{Writes: c.meanwhile})
 				require.NoError(t, err)
 			}
-			before := h.Load().Version
+			before := h.snapshot.Load().Version
 			now.Add(c.passes.Milliseconds())
 			res, err := r.Commit(ctx, h.ID, &op.Request{Writes: []op.Write{kvPut("mine", "1")}, Basis: c.read})
 			if c.conflict == nil {
@@ -84,7 +84,7 @@ func TestBasis(t *testing.T) {
 			var conflict *op.ConflictError
 			require.ErrorAs(t, err, &conflict)
 			require.Equal(t, c.conflict, conflict)
-			require.Equal(t, before, h.Load().Version, "it did nothing")
+			require.Equal(t, before, h.snapshot.Load().Version, "it did nothing")
 		})
 	}
 }
@@ -98,7 +98,7 @@ func TestImage(t *testing.T) {
 	require.Nil(t, e)
 	require.Nil(t, st)
 	r.put(h, "k", "2")
-	want := h.Load().Digest()
+	want := h.snapshot.Load().Digest()
 	require.NoError(t, r.Checkpoint(ctx))
 	r.put(h, "k", "3")
 	for range 2 {

@@ -23,11 +23,14 @@ type command struct {
 	due    []ttl.Due    // expire
 	made   []*op.Commit // adopt
 	shared *ordered.Map // adopt: what the run begins with, in memory; nil = nothing
+	loaded *loaded      // install
+	evict  []candidate  // evict
 
 	mode op.Durability
 
 	result  op.Result
 	handle  *Handle
+	gone    int // evict: how many runs left
 	history *wal.History
 	err     error
 	lent    bool          // who waits for it carries it out
@@ -49,9 +52,11 @@ const (
 	expire
 	flush
 	history
-	adopt  // commits as they were made elsewhere
-	image  // take a checkpoint
-	imaged // a checkpoint ended
+	adopt   // commits as they were made elsewhere
+	image   // take a checkpoint
+	imaged  // a checkpoint ended
+	install // a cold run was loaded
+	evict   // runs are to leave memory
 )
 
 // maxKeptBytes bounds the memory a command in the pool holds on to.
@@ -135,6 +140,26 @@ func (s *Shard) do(ctx context.Context, c *command) (mine bool, err error) {
 // waits reports whether somebody waits for an answer.
 func (c *command) waits() bool { return c.done != nil && !c.lent }
 
+// grows returns how much memory the command needs at most, in bytes: none where it
+// puts nothing of its caller's.
+func (c *command) grows() (n int64) {
+	switch c.kind {
+	case begin:
+		return bareBytes(c.info)
+	case adopt:
+		for _, commit := range c.made {
+			n += int64(commit.Size())
+		}
+	case request:
+		for i := range c.req.Writes {
+			if c.req.Writes[i].Kind == op.Put {
+				return int64(c.size())
+			}
+		}
+	}
+	return n
+}
+
 // size is an upper bound of what the request takes in the log.
 func (c *command) size() int {
 	n := op.CommitSize
@@ -146,6 +171,23 @@ func (c *command) size() int {
 
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
+	res, err := s.commit(ctx, id, req)
+	if unsettled(err) {
+		return s.commitSettled(ctx, id, req)
+	}
+	return res, err
+}
+
+// commitSettled is Commit for a run that is not in memory, or has no room.
+func (s *Shard) commitSettled(ctx context.Context, id run.ID, req *op.Request) (res op.Result, err error) {
+	err = s.settled(ctx, id, func() error {
+		res, err = s.commit(ctx, id, req)
+		return err
+	})
+	return res, err
+}
+
+func (s *Shard) commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
 	c := s.newCommand(request, id)
 	if ctx.Err() == nil && !s.readOnly() && s.health.Err() == nil {
 		c.req, c.mode = *req, req.Durability // the caller's bytes, while it is here
@@ -167,15 +209,13 @@ func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Resu
 }
 
 // Begin makes a new run, or finds the space that info names.
-func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (*Handle, error) {
-	c := s.newCommand(begin, info.ID)
-	c.info, c.mode = info, mode
-	mine, err := s.do(ctx, c)
-	if !mine {
-		return nil, err
-	}
-	h := c.handle
-	s.release(c)
+func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (h *Handle, err error) {
+	err = s.settled(ctx, info.ID, func() error {
+		c := s.newCommand(begin, info.ID)
+		c.info, c.mode = info, mode
+		h, err = s.adopted(ctx, c)
+		return err
+	})
 	return h, err
 }
 
@@ -184,10 +224,15 @@ func (s *Shard) Begin(ctx context.Context, info *run.Info, mode op.Durability) (
 // it, and those before it stand: a *op.VersionError where it is of another
 // version than the next, run.ErrExists where it would begin a run that there is.
 // The commits must not be changed any more, not even when the call gave up.
-func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (*Handle, error) {
-	c := s.newCommand(adopt, commits[0].Run)
-	c.made, c.mode = commits, mode
-	return s.adopted(ctx, c)
+func (s *Shard) Adopt(ctx context.Context, commits []*op.Commit, mode op.Durability) (h *Handle, err error) {
+	id := commits[0].Run
+	err = s.settled(ctx, id, func() error {
+		c := s.newCommand(adopt, id)
+		c.made, c.mode = commits, mode
+		h, err = s.adopted(ctx, c)
+		return err
+	})
+	return h, err
 }
 
 func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
@@ -202,9 +247,11 @@ func (s *Shard) adopted(ctx context.Context, c *command) (*Handle, error) {
 
 // SetStatus changes the status of a run.
 func (s *Shard) SetStatus(ctx context.Context, id run.ID, to run.Status, fence op.Expect, mode op.Durability) error {
-	c := s.newCommand(setStatus, id)
-	c.to, c.mode, c.req.Fence = to, mode, fence
-	return s.simple(ctx, c)
+	return s.settled(ctx, id, func() error {
+		c := s.newCommand(setStatus, id)
+		c.to, c.mode, c.req.Fence = to, mode, fence
+		return s.simple(ctx, c)
+	})
 }
 
 // Drop deletes a run.
@@ -249,8 +296,18 @@ func (s *Shard) History(ctx context.Context) (*wal.History, error) {
 	return h, err
 }
 
-// Expire hands the shard keys whose deadline passed. It returns once the
-// message is accepted: nobody waits for what becomes of it.
+// Expire hands the shard keys whose deadline passed, and loads their run where
+// it is cold. It returns once the message is accepted: nobody waits for what
+// becomes of it. Of a run whose image is damaged nothing expires any more.
 func (s *Shard) Expire(ctx context.Context, id run.ID, due []ttl.Due) error {
+	if h, ok := s.handles.Load(id); ok {
+		_, err := s.Load(h.(*Handle))
+		if errors.Is(err, op.ErrCorrupt) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, run.ErrDeleted) {
+			return err
+		}
+	}
 	return s.mailbox.Send(ctx, &command{kind: expire, id: id, due: due})
 }

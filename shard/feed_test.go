@@ -225,12 +225,12 @@ func TestWatchersOfAReadOnlyShard(t *testing.T) {
 	require.Empty(t, w.read())
 	more = errFault
 	require.ErrorIs(t, s.Refresh(), errFault)
-	require.EqualValues(t, 1, mine.Load().Version)
+	require.EqualValues(t, 1, mine.snapshot.Load().Version)
 	more = nil
 	require.NoError(t, s.Refresh())
 	require.True(t, w.rang())
 	require.Equal(t, sequences(2, 2), w.read())
-	require.EqualValues(t, 2, mine.Load().Version)
+	require.EqualValues(t, 2, mine.snapshot.Load().Version)
 	_, err = s.Commit(ctx, h.ID, put("k", "v"))
 	require.ErrorIs(t, err, op.ErrReadOnly)
 }

@@ -14,9 +14,14 @@ import (
 // lies in memory only once: the run shares it with the one of the snapshot. Such
 // puts are in the order of the snapshot.
 func (s *Shard) Fork(ctx context.Context, c *op.Commit, from *Snapshot, mode op.Durability) (*Handle, error) {
-	cmd := s.newCommand(adopt, c.Run)
-	cmd.made, cmd.mode, cmd.shared = []*op.Commit{c}, mode, from.shared(c)
-	return s.adopted(ctx, cmd)
+	var h *Handle
+	err := s.settled(ctx, c.Run, func() (err error) {
+		cmd := s.newCommand(adopt, c.Run)
+		cmd.made, cmd.mode, cmd.shared = []*op.Commit{c}, mode, from.shared(c)
+		h, err = s.adopted(ctx, cmd)
+		return err
+	})
+	return h, err
 }
 
 // shared returns a map with what the commit puts as the snapshot has it.

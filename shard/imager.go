@@ -26,6 +26,7 @@ type imager struct {
 	// The owner's.
 	running bool
 	base    int64      // bytes of the log when the last checkpoint was begun
+	begun   int64      // … and the time, Unix ms
 	next    int64      // bytes it must grow before the next is considered
 	waiting []*command // those who asked for a checkpoint that has not begun …
 	served  []*command // … and for the one that is running
@@ -62,6 +63,9 @@ func newImager(s *Shard) *imager {
 	im := &imager{
 		shard: s, jobs: make(chan imageJob, 1), base: -s.cfg.Tail, next: max(s.cfg.CheckpointBytes, 0),
 		entries: map[run.ID]*checkpoint.Entry{}, pending: map[run.ID]*Snapshot{},
+	}
+	if s.cfg.Clock != nil {
+		im.begun = s.cfg.Clock.Now() // or earlier, which nobody knows
 	}
 	if x := s.cfg.Index; x != nil {
 		for i := range x.Entries {
@@ -130,28 +134,76 @@ func (im *imager) finished(c *command) {
 	c.err = nil
 }
 
+// Bounds of checkpoints that nobody asked for. What is written of runs that
+// changed is compared with what was logged since the last one: the memory they
+// take stands for the size of their images.
+const (
+	// shortTail is so little to replay that no checkpoint is worth it, in bytes.
+	shortTail = 1 << 20
+	// busyShare is how many times as much as the log a busy shard may write in
+	// checkpoints, and idleShare one that has nothing else to do just now.
+	busyShare = 2
+	idleShare = 4
+	// oldTail is how long a tail lies that is not short, in ms.
+	oldTail = 60_000
+)
+
+// grown is how much was logged since the last checkpoint was begun.
+func (im *imager) grown() int64 { return int64(im.shard.log.Stats().Bytes) - im.base }
+
 // consider begins a checkpoint when somebody asked for one, or when the log
-// has grown by more than CheckpointBytes and by more than the state it would
-// write: so checkpoints never cost more writing than the log itself.
+// has grown by more than CheckpointBytes and by enough for what the checkpoint
+// would write.
 func (im *imager) consider() {
-	s := im.shard
 	if im.running {
 		return
 	}
-	written := int64(s.log.Stats().Bytes)
-	grown := written - im.base
 	if len(im.waiting) == 0 {
-		if s.cfg.CheckpointBytes < 0 || grown < im.next {
+		grown := im.grown()
+		if im.shard.cfg.CheckpointBytes < 0 || grown < im.next {
 			return
 		}
-		if size := s.state.bytes(); grown < size {
-			im.next = size
+		if least := im.shard.state.dirtyBytes() / busyShare; grown < least {
+			im.next = least
 			return
 		}
 	}
+	im.begin()
+}
+
+// considerTime begins a checkpoint when the shard has fallen silent, or when the
+// last one is old, so that there is little to replay whenever the process ends.
+func (im *imager) considerTime(silent bool) {
+	s := im.shard
+	grown := im.grown()
+	if im.running || s.cfg.CheckpointBytes < 0 || grown < shortTail || s.health.Err() != nil {
+		return
+	}
+	if !silent && s.cfg.Clock.Now()-im.begun < oldTail {
+		return
+	}
+	if grown >= s.state.dirtyBytes()/idleShare {
+		im.begin()
+	}
+}
+
+// final begins a checkpoint that nothing comes after. The owner must have ended.
+func (im *imager) final() {
+	if im.shard.cfg.CheckpointBytes >= 0 && im.grown() >= shortTail && im.shard.health.Err() == nil {
+		im.begin()
+	}
+}
+
+// begin hands what changed to the background.
+func (im *imager) begin() {
+	s := im.shard
 	// What Async keeps in memory is in the snapshots: it must be in the log
 	// before a checkpoint says so.
-	if err := s.log.Commit(op.Batched); err != nil {
+	err := s.log.Commit(op.Batched)
+	if err == nil {
+		err = s.log.Renew()
+	}
+	if err != nil && !errors.Is(err, op.ErrDiskFull) {
 		s.health.Poison(err)
 		return
 	}
@@ -164,10 +216,10 @@ func (im *imager) consider() {
 	}
 	clear(s.state.dirty)
 	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
-	im.running = true
-	im.base, im.next = written, max(s.cfg.CheckpointBytes, 0)
-	im.served, im.waiting = im.waiting, nil
-	im.jobs <- job // has room: one job at a time
+	im.running, im.begun = true, job.now
+	im.base, im.next = int64(s.log.Stats().Bytes), max(s.cfg.CheckpointBytes, 0)
+	im.served, im.waiting = append(im.served, im.waiting...), nil
+	im.jobs <- job // has room: one job at a time, but for the final one
 }
 
 // take writes one checkpoint. With op.ErrDiskFull the last one stands, and the
@@ -290,20 +342,24 @@ func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entr
 	var rewrite = map[uint64]bool{}
 	for file, bytes := range live {
 		size, err := files.Size(file)
-		if err != nil {
+		if err != nil && !errors.Is(err, op.ErrCorrupt) {
 			return err
 		}
-		rewrite[file] = bytes < size/2
+		rewrite[file] = err == nil && bytes < size/2
 	}
 	for id, e := range next {
 		if !rewrite[e.Location.File] {
 			continue
 		}
 		moved := *e
-		if err := w.Copy(&moved, files); err != nil {
+		err := w.Copy(&moved, files)
+		switch {
+		case err == nil:
+			next[id] = &moved
+		case !errors.Is(err, op.ErrCorrupt):
 			return err
 		}
-		next[id] = &moved
+		// A damaged image stays where it is: whoever uses its run is told.
 	}
 	return nil
 }

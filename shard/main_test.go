@@ -172,7 +172,7 @@ func (r *rig) put(h *Handle, key, value string) uint64 {
 
 // value returns what readers see.
 func value(h *Handle, key string) string {
-	it, ok := h.Load().Get(op.KV, key)
+	it, ok := h.snapshot.Load().Get(op.KV, key)
 	if !ok {
 		return ""
 	}
@@ -183,7 +183,7 @@ func value(h *Handle, key string) string {
 func (r *rig) digests() map[run.ID]op.Digest {
 	all := map[run.ID]op.Digest{}
 	r.handles.Range(func(id, h any) bool {
-		all[id.(run.ID)] = h.(*Handle).Load().Digest()
+		all[id.(run.ID)] = h.(*Handle).snapshot.Load().Digest()
 		return true
 	})
 	return all

@@ -6,7 +6,7 @@ import "sync/atomic"
 type counters struct {
 	commits, batches, commands, largest atomic.Uint64
 	lent                                atomic.Uint64
-	expired, checkpoints                atomic.Uint64
+	expired, checkpoints, loads         atomic.Uint64
 	runs                                atomic.Int64
 }
 
@@ -40,6 +40,9 @@ type Metrics struct {
 	Keys         int64  // live, of all tags
 	Expired      uint64 // keys removed because their deadline passed
 	Checkpoints  uint64
+	Bytes        int64  // of memory that the runs take, those on disk with what is known of them
+	ColdRuns     int64  // of Runs, those whose keys are only on disk
+	Loads        uint64 // of such runs into memory
 }
 
 // Metrics returns the shard's figures.
@@ -49,10 +52,15 @@ func (s *Shard) Metrics() Metrics {
 		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(), Lent: s.metrics.lent.Load(),
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
+		Loads: s.metrics.loads.Load(),
 	}
 	for _, h := range s.handles.Range {
-		if snap := h.(*Handle).Load(); snap != nil {
+		if snap := h.(*Handle).snapshot.Load(); snap != nil {
 			m.Keys += int64(snap.Len())
+			m.Bytes += snap.bytes
+			if snap.cold != nil {
+				m.ColdRuns++
+			}
 		}
 	}
 	if !s.readOnly() {
@@ -61,4 +69,15 @@ func (s *Shard) Metrics() Metrics {
 		m.LogBytes, m.LogSyncs, m.LogSegments = log.Bytes, log.Syncs, log.Segments
 	}
 	return m
+}
+
+// Untold returns how many deadlines ttl does not know of: those of runs that were
+// not in memory yet, but for one each, which stands for them.
+func (s *Shard) Untold() (n int) {
+	for _, h := range s.handles.Range {
+		if snap := h.(*Handle).snapshot.Load(); snap != nil && snap.cold != nil && snap.cold.earliest != 0 {
+			n += snap.Deadlines - 1
+		}
+	}
+	return n
 }

@@ -55,7 +55,7 @@ func TestFailedWriteOrSyncPoisons(t *testing.T) {
 			r := newRig(t, strict)
 			h := r.begin()
 			r.put(h, "k", "kept")
-			before := h.Load().Digest()
+			before := h.snapshot.Load().Digest()
 			r.failOn(kind, ".wal")
 
 			var wg sync.WaitGroup
@@ -69,7 +69,7 @@ func TestFailedWriteOrSyncPoisons(t *testing.T) {
 				}
 				wg.Wait()
 			})
-			assert.Equal(t, before, h.Load().Digest(), "nothing of it is published")
+			assert.Equal(t, before, h.snapshot.Load().Digest(), "nothing of it is published")
 			r.requirePoisoned(h, errFault, "k", "kept")
 			answered(t, "Close", func() {
 				_, err := r.end()

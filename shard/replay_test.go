@@ -89,8 +89,8 @@ func (w *twins) equal(t *rapid.T) {
 	}
 	require.Equal(t, sum, keys, "the count of keys of %d runs", runs)
 	require.Equal(t, len(w.live.deleted), len(w.replayed.deleted))
-	require.Equal(t, w.live.index.Len(), len(w.live.runs))
-	require.Equal(t, w.replayed.index.Len(), len(w.live.runs))
+	require.Equal(t, w.live.indexed().Len(), len(w.live.runs))
+	require.Equal(t, w.replayed.indexed().Len(), len(w.live.runs))
 }
 
 func TestReplayEqualsWhatHappened(t *testing.T) {

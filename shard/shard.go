@@ -38,6 +38,7 @@ type Config struct {
 	OnCheckpoint func(CheckpointDone) // must not block
 
 	State   *State
+	Memory  *Memory      // nil = there is no budget
 	Log     *wal.Log     // nil = the shard is only read …
 	History *wal.History // … and this is what its log held …
 	// … and More replays what was logged since. After an error what it replayed
@@ -60,6 +61,8 @@ type Shard struct {
 	commands sync.Pool // of *command
 	owner    *actor.Actor
 	images   *imager
+	memory   *Memory   // nil = there is no budget
+	readers  sync.Pool // of *checkpoint.Files, closed, for their buffers
 
 	// Published.
 	handles sync.Map // run.ID → *Handle
@@ -91,7 +94,7 @@ type Shard struct {
 // New publishes what recovery found and starts the shard.
 func New(cfg Config) *Shard {
 	s := &Shard{
-		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log,
+		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory,
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize),
 	}
@@ -114,6 +117,7 @@ func (s *Shard) Close() (last uint64, err error) {
 	s.turn.Lock()
 	s.closed = true
 	s.turn.Unlock()
+	s.health.Guard(s.name, s.images.final)
 	s.images.stop()
 	if s.health.Err() != nil {
 		s.cfg.Clock.Freeze() // it may be what failed, and the log's seal has a time
@@ -147,15 +151,18 @@ func (s *Shard) loop() {
 			select {
 			case <-s.log.Wake(): // a busy mailbox must not starve what is due by time
 				s.tick()
+				s.images.considerTime(false)
 			default:
 			}
 		} else {
 			s.tick()
-			if last := s.log.Next(); s.quiet == last {
+			last := s.log.Next()
+			silent := s.quiet == last
+			s.quiet = last
+			if silent {
 				s.tidy()
-			} else {
-				s.quiet = last
 			}
+			s.images.considerTime(silent)
 		}
 		s.give()
 	}
@@ -210,7 +217,7 @@ func (s *Shard) tidy() {
 				return
 			}
 			if !r.dropped {
-				r.handle.snapshot.Store(r.snapshot())
+				s.show(r)
 			}
 		}
 	}))
@@ -298,8 +305,12 @@ func (s *Shard) step(c *command, now int64) bool {
 		c.later = true
 	case imaged:
 		s.images.finished(c)
+	case install:
+		s.installed(c)
+	case evict:
+		s.evicted(c)
 	}
-	if commit != nil && c.err == nil {
+	if commit != nil && c.err == nil && s.fits(c) {
 		c.err = s.append(commit, c)
 		if c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
 			s.health.Poison(c.err)
@@ -315,6 +326,9 @@ func (s *Shard) step(c *command, now int64) bool {
 // adopt carries out commits that were made elsewhere. It returns false where
 // the store cannot go on.
 func (s *Shard) adopt(c *command) bool {
+	if !s.fits(c) {
+		return true
+	}
 	for _, commit := range c.made {
 		if c.err = s.state.Follows(commit); c.err == nil {
 			s.state.shared = c.shared
@@ -365,16 +379,19 @@ func (s *Shard) publish() {
 		if r.dropped {
 			r.handle.snapshot.Store(nil)
 			s.handles.Delete(r.handle.ID)
+			if s.memory != nil {
+				s.account(r, 0)
+			}
 			continue
 		}
 		fresh := r.handle.snapshot.Load() == nil
-		r.handle.snapshot.Store(r.snapshot())
+		s.show(r)
 		if fresh {
 			s.handles.Store(r.handle.ID, r.handle)
 		}
 	}
 	if st.indexChanged {
-		s.index.Store(st.index.Snapshot())
+		s.index.Store(st.indexed().Snapshot())
 		st.indexChanged = false
 	}
 	if len(st.timers) > 0 {

@@ -47,7 +47,7 @@ func TestReopenedShardIsEqual(t *testing.T) {
 		require.NoError(t, err)
 		if i == 2 {
 			require.NoError(t, r.Drop(ctx, h.ID, op.Default))
-			assert.Nil(t, h.Load(), "a handle of a run that is gone")
+			assert.Nil(t, h.snapshot.Load(), "a handle of a run that is gone")
 		}
 	}
 	want := r.digests()
@@ -195,9 +195,9 @@ func TestCancelledCalls(t *testing.T) {
 	release()
 	answered(t, "those who filled the mailbox", waiting.Wait)
 	assert.Equal(t, "accepted", value(h, "k"), "it was carried out, with the value of then")
-	_, ok := h.Load().Get(op.KV, "never")
+	_, ok := h.snapshot.Load().Get(op.KV, "never")
 	assert.False(t, ok)
-	assert.Equal(t, 2+mailboxSize, int(h.Load().Version))
+	assert.Equal(t, 2+mailboxSize, int(h.snapshot.Load().Version))
 }
 
 func TestCancelledBeginAndHistoryAfterAcceptance(t *testing.T) {
@@ -246,7 +246,7 @@ func TestCloseAnswersEverybody(t *testing.T) {
 			}
 		})
 	}
-	soon(t, func() bool { return h.Load().Version > 100 })
+	soon(t, func() bool { return h.snapshot.Load().Version > 100 })
 	answered(t, "Close", func() {
 		_, err := r.end()
 		assert.NoError(t, err)
@@ -276,13 +276,13 @@ func TestExpireIsLogged(t *testing.T) {
 	require.NoError(t, r.Expire(ctx, h.ID, due))
 	require.NoError(t, r.Expire(ctx, h.ID, due), "a message too many is harmless")
 	require.NoError(t, r.Flush(ctx))
-	assert.Equal(t, uint64(3), h.Load().Version)
-	assert.Zero(t, h.Load().Deadlines)
+	assert.Equal(t, uint64(3), h.snapshot.Load().Version)
+	assert.Zero(t, h.snapshot.Load().Deadlines)
 	assert.Equal(t, uint64(1), r.Metrics().Expired)
 	history, err := r.History(ctx)
 	require.NoError(t, err)
 	var kinds []op.Kind
-	require.NoError(t, history.Stream(ctx, h.ID, h.Load().FirstSeq, h.Load().LastSeq, func(f wal.Frame) error {
+	require.NoError(t, history.Stream(ctx, h.ID, h.snapshot.Load().FirstSeq, h.snapshot.Load().LastSeq, func(f wal.Frame) error {
 		c, err := op.DecodeCommit(f.Payload)
 		kinds = append(kinds, c.Ops[0].Kind)
 		return err
@@ -309,7 +309,7 @@ func TestExpireOnAFullDisk(t *testing.T) {
 	r.fs.SetCapacity(0)
 	require.NoError(t, r.Expire(ctx, h.ID, []ttl.Due{{Key: "\x01k", Version: 2}}))
 	require.NoError(t, r.Flush(ctx))
-	_, ok := h.Load().Get(op.KV, "k")
+	_, ok := h.snapshot.Load().Get(op.KV, "k")
 	assert.False(t, ok)
 }
 
@@ -333,7 +333,7 @@ func TestFullDisk(t *testing.T) {
 	h := r.begin()
 	r.put(h, "k", "v")
 	puts := r.fill(h)
-	version := h.Load().Version
+	version := h.snapshot.Load().Version
 	assert.Equal(t, puts+2, int(version), "what was refused left no trace")
 	big := string(make([]byte, 64<<10))
 	_, err := r.Commit(ctx, h.ID, put("big", big))

@@ -15,15 +15,30 @@ import (
 type Handle struct {
 	ID       run.ID
 	snapshot atomic.Pointer[Snapshot]
-	bells    bells // of those who watch the run
+	used     atomic.Uint32 // the epoch of Memory in which it was used last
+	pins     atomic.Int32  // of those who want it to stay in memory
+	bells    bells         // of those who watch the run
 }
 
-// Load returns the newest published snapshot, or nil once the run is deleted.
-func (h *Handle) Load() *Snapshot { return h.snapshot.Load() }
+// Head returns what is known of the run's newest published version whether the
+// run is in memory or not; nil once the run is deleted.
+func (h *Handle) Head() *Head {
+	snap := h.snapshot.Load()
+	if snap == nil {
+		return nil
+	}
+	return &snap.Head
+}
 
-// Snapshot is a run at one version. It never changes.
+// Snapshot is a run at one version, in memory. It never changes.
 type Snapshot struct {
-	keys      ordered.View // first, where a reader comes by anyway
+	keys ordered.View // first, where a reader comes by anyway
+	cold *cold        // of what only Head is shown of: the keys are on disk
+	Head
+}
+
+// Head is what is known of a run at one version without its keys.
+type Head struct {
 	ID        run.ID
 	Version   uint64
 	Time      int64     // of the commit that made the version, Unix milliseconds
@@ -31,6 +46,7 @@ type Snapshot struct {
 	FirstSeq  uint64    // where the run's history begins in the log …
 	LastSeq   uint64    // … and where this version was logged
 	Deadlines int       // keys that have one
+	bytes     int64     // of memory
 }
 
 // Get returns an item, past its deadline or not. Its value must not be changed.
@@ -42,11 +58,29 @@ func (s *Snapshot) Get(tag op.Tag, key string) (op.Item, bool) {
 }
 
 // Len returns how many keys the run has, of all tags.
-func (s *Snapshot) Len() int { return s.keys.Len() }
+func (s *Snapshot) Len() int {
+	counts := s.Counts()
+	return counts.Total()
+}
 
 // Counts returns how many keys the run has, by tag, those past their deadline
 // included.
-func (s *Snapshot) Counts() ordered.Counts { return s.keys.Counts() }
+func (s *Snapshot) Counts() ordered.Counts {
+	if s.cold != nil {
+		return s.cold.counts
+	}
+	return s.keys.Counts()
+}
+
+// Counts returns how many keys the run has now, by tag, those past their
+// deadline included, and false once it is deleted. It loads nothing.
+func (h *Handle) Counts() (ordered.Counts, bool) {
+	snap := h.snapshot.Load()
+	if snap == nil {
+		return ordered.Counts{}, false
+	}
+	return snap.Counts(), true
+}
 
 // All returns every key, with its tag, and item, in order. Neither may be changed.
 func (s *Snapshot) All() iter.Seq2[string, op.Item] {

@@ -23,7 +23,7 @@ func TestSnapshot(t *testing.T) {
 		_, err := r.Commit(ctx, h.ID, &op.Request{Writes: []op.Write{w}})
 		require.NoError(t, err)
 	}
-	snap := h.Load()
+	snap := h.snapshot.Load()
 	scan := func(tag op.Tag, rng op.Range, now int64) (keys string) {
 		snap.Scan(tag, rng, now, func(key string, _ op.Item) bool {
 			keys += key
@@ -55,7 +55,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	check()
 	assert.Equal(t, digest, snap.Digest())
-	assert.NotEqual(t, digest, h.Load().Digest())
+	assert.NotEqual(t, digest, h.snapshot.Load().Digest())
 }
 
 func TestIndexOfRuns(t *testing.T) {

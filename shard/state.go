@@ -21,6 +21,7 @@ type State struct {
 	runs    map[run.ID]*liveRun
 	deleted map[run.ID]struct{}
 	index   run.Index
+	entered []*run.Info // runs from a checkpoint that are not in index yet
 
 	// What changed since the owner last took it.
 	changed      []*liveRun
@@ -33,6 +34,10 @@ type State struct {
 	dirty        []*liveRun // changed since the last checkpoint …
 	newlyDeleted []run.ID   // … or deleted since then
 
+	// fetch reads a cold run's image, for a replay, which cannot ask for it to be
+	// loaded first; nil = there is none to read.
+	fetch func(id run.ID, item func(mapKey []byte, it op.Item)) error
+
 	shared *ordered.Map // of the run that the next commit begins: what of its puts is in place already
 
 	commit op.Commit // scratch
@@ -41,18 +46,19 @@ type State struct {
 
 // liveRun is a run as its owner changes it.
 type liveRun struct {
-	handle    *Handle
-	info      *run.Info
-	keys      ordered.Map
+	handle *Handle
+	info   *run.Info
+	contents
+	cold      *cold // where contents.keys is nil: they are only on disk
 	version   uint64
 	time      int64
 	firstSeq  uint64
 	lastSeq   uint64
-	epoch     uint64 // version of the key op.Epoch; 0 = it is not there
-	deadlines int
-	changed   bool // in State.changed
-	unsettled bool // in State.unsettled
-	dirty     bool // in State.dirty
+	bare      int64 // bytes of memory, but for the keys
+	bytes     int64 // those that Memory knows of
+	changed   bool  // in State.changed
+	unsettled bool  // in State.unsettled
+	dirty     bool  // in State.dirty
 	dropped   bool
 	shares    bool // keys was made of another run's: the commit must have all its items
 }
@@ -124,6 +130,9 @@ func (s *State) SetStatus(id run.ID, to run.Status, fence op.Expect, now int64) 
 	if err != nil {
 		return nil, err
 	}
+	if r.keys == nil {
+		return nil, errCold
+	}
 	if err := r.fenced(fence); err != nil {
 		return nil, err
 	}
@@ -166,6 +175,10 @@ func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
 		return nil
 	}
 	c := s.next(r, now)
+	if r.keys == nil { // it left memory meanwhile: who sends them again loads it
+		s.retry(id, due, now+expireRetry)
+		return nil
+	}
 	for _, d := range due {
 		if it, ok := r.keys.Get(d.Key); ok && it.Version == d.Version && it.Expired(now) {
 			c.Ops = append(c.Ops, op.Op{Kind: op.Expire, Tag: op.Tag(d.Key[0]), Key: d.Key[1:]})
@@ -179,8 +192,14 @@ func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
 
 // retry asks for expirations that could not be logged once more, at a later time.
 func (s *State) retry(id run.ID, due []ttl.Due, at int64) {
+	r := s.runs[id]
 	for _, d := range due {
-		if it, ok := s.runs[id].keys.Get(d.Key); ok && it.Version == d.Version {
+		still := r.keys == nil
+		if !still {
+			it, ok := r.keys.Get(d.Key)
+			still = ok && it.Version == d.Version
+		}
+		if still {
 			s.timers = append(s.timers, ttl.Change{Run: id, Key: d.Key, Version: d.Version, Deadline: at})
 		}
 	}
@@ -195,6 +214,9 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 	}
 	if r.info.Status != run.Active {
 		return nil, op.Result{}, &run.StatusError{ID: id, Status: r.info.Status}
+	}
+	if r.keys == nil {
+		return nil, op.Result{}, errCold
 	}
 	if err := r.fenced(req.Fence); err != nil {
 		return nil, op.Result{}, err
@@ -265,6 +287,10 @@ func (s *State) Replay(c *op.Commit, seq uint64) error {
 		return fmt.Errorf("run %v begins without metadata", c.Run)
 	case err == nil && c.Version != r.version+1:
 		return fmt.Errorf("run %v goes from version %d to %d", c.Run, r.version, c.Version)
+	case err == nil && r.keys == nil && c.Ops[0].Kind != op.Drop:
+		if err := s.warm(r); err != nil {
+			return err
+		}
 	}
 	return s.Apply(c, seq)
 }
@@ -280,6 +306,8 @@ func (s *State) Follows(c *op.Commit) error {
 		return fmt.Errorf("%w: %v", run.ErrExists, c.Run)
 	case err == nil && c.Version != r.version+1:
 		return &op.VersionError{Key: c.Run.String(), Expected: c.Version - 1, Actual: r.version}
+	case err == nil && r.keys == nil:
+		return errCold
 	case err != nil && !Begins(c):
 		return err
 	}
@@ -311,10 +339,10 @@ func Begins(c *op.Commit) bool {
 func (s *State) Apply(c *op.Commit, seq uint64) error {
 	r := s.runs[c.Run]
 	if r == nil {
-		r = &liveRun{handle: &Handle{ID: c.Run}, firstSeq: seq}
+		r = &liveRun{handle: &Handle{ID: c.Run}, firstSeq: seq, contents: contents{keys: &ordered.Map{}}}
 		s.runs[c.Run] = r
 		if s.shared != nil {
-			r.keys, r.shares = *s.shared, true
+			r.keys, r.shares = s.shared, true
 		}
 	}
 	r.version, r.time, r.lastSeq = c.Version, c.Time, seq
@@ -330,6 +358,9 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 		if err := s.applyOp(r, &c.Ops[i]); err != nil {
 			return err
 		}
+	}
+	if r.dropped {
+		return nil
 	}
 	s.willSettle(r)
 	return r.sharedAll(len(c.Ops))
@@ -362,8 +393,8 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		if err != nil {
 			return err
 		}
-		r.info = info
-		s.index.Put(info)
+		r.info, r.bare = info, bareBytes(info)
+		s.indexed().Put(info)
 		s.indexChanged = true
 	}
 	return nil
@@ -397,14 +428,14 @@ func (s *State) drop(r *liveRun) {
 	id := r.handle.ID
 	r.dropped = true
 	if r.info != nil {
-		s.index.Remove(r.info)
+		s.indexed().Remove(r.info)
 		s.indexChanged = true
 	}
 	delete(s.runs, id)
 	s.deleted[id] = struct{}{}
 	s.dropped = append(s.dropped, id)
 	s.newlyDeleted = append(s.newlyDeleted, id)
-	r.keys = ordered.Map{}
+	r.contents, r.cold = contents{}, nil
 }
 
 // willSettle notes that a run has puts to settle, if it has.
@@ -433,37 +464,50 @@ func (s *State) settle() *liveRun {
 	s.unsettled[n] = nil
 	s.unsettled = s.unsettled[:n]
 	r.unsettled = false
-	r.keys.Settle()
+	if r.keys != nil {
+		r.keys.Settle()
+	}
 	return r
 }
 
 // Load takes a run from a checkpoint: begin, then items one by one by the
 // returned function.
 func (s *State) Load(e *checkpoint.Entry) (item func(mapKey []byte, it op.Item), err error) {
+	r, err := s.enter(e)
+	if err != nil {
+		return nil, err
+	}
+	r.keys = &ordered.Map{}
+	return func(mapKey []byte, it op.Item) {
+		s.timers = r.put(e.Run, mapKey, it, s.timers)
+		s.willSettle(r)
+	}, nil
+}
+
+// enter makes a run of what an entry says, without its keys.
+func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 	info, err := run.DecodeRecord(e.Run, e.Info)
 	if err != nil {
 		return nil, err
 	}
 	r := &liveRun{
-		handle: &Handle{ID: e.Run}, info: info, version: e.Version, time: e.Time,
+		handle: &Handle{ID: e.Run}, info: info, bare: bareBytes(info), version: e.Version, time: e.Time,
 		firstSeq: e.FirstSeq, lastSeq: e.LastSeq, changed: true,
 	}
 	s.runs[e.Run] = r
 	s.changed = append(s.changed, r)
-	s.index.Put(info)
+	s.entered = append(s.entered, info)
 	s.indexChanged = true
-	return func(mapKey []byte, it op.Item) {
-		key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
-		r.keys.Put(key, it)
-		s.willSettle(r)
-		if op.Tag(key[0]) == op.Epoch.Tag && key[1:] == op.Epoch.Key {
-			r.epoch = it.Version
-		}
-		if it.Deadline != 0 {
-			r.deadlines++
-			s.timers = append(s.timers, ttl.Change{Run: e.Run, Key: string(mapKey), Version: it.Version, Deadline: it.Deadline})
-		}
-	}, nil
+	return r, nil
+}
+
+// indexed returns the index, with all runs in it.
+func (s *State) indexed() *run.Index {
+	if s.entered != nil {
+		s.index.Load(s.entered)
+		s.entered = nil
+	}
+	return &s.index
 }
 
 // Forget takes the IDs of runs that a checkpoint knows to be deleted.
@@ -473,9 +517,9 @@ func (s *State) Forget(deleted []run.ID) {
 	}
 }
 
-// Snapshot returns a run as it is now, or nil.
+// Snapshot returns a run as it is now, or nil where it is not in memory.
 func (s *State) Snapshot(id run.ID) *Snapshot {
-	if r := s.runs[id]; r != nil {
+	if r := s.runs[id]; r != nil && r.keys != nil {
 		return r.snapshot()
 	}
 	return nil
@@ -483,17 +527,28 @@ func (s *State) Snapshot(id run.ID) *Snapshot {
 
 // snapshot returns the run as it is now, for publishing.
 func (r *liveRun) snapshot() *Snapshot {
-	return &Snapshot{
+	snap := &Snapshot{Head: Head{
 		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
-		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines, keys: r.keys.Snapshot(),
+		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines,
+	}}
+	snap.bytes = r.bare
+	if r.keys == nil {
+		snap.cold = r.cold
+	} else {
+		snap.keys = r.keys.Snapshot()
+		snap.bytes += r.keys.Bytes()
 	}
+	return snap
 }
 
-// bytes returns the memory the runs' keys and values take, about.
-func (s *State) bytes() int64 {
+// dirtyBytes returns the memory that the keys and values take of the runs that
+// changed since the last checkpoint.
+func (s *State) dirtyBytes() int64 {
 	var n int64
-	for _, r := range s.runs {
-		n += r.keys.Bytes()
+	for _, r := range s.dirty {
+		if !r.dropped {
+			n += r.keys.Bytes()
+		}
 	}
 	return n
 }
@@ -501,7 +556,11 @@ func (s *State) bytes() int64 {
 // Len returns how many runs there are, and how many keys in all of them.
 func (s *State) Len() (runs, keys int) {
 	for _, r := range s.runs {
-		keys += r.keys.Len()
+		if r.keys != nil {
+			keys += r.keys.Len()
+		} else {
+			keys += r.cold.counts.Total()
+		}
 	}
 	return len(s.runs), keys
 }
@@ -517,10 +576,10 @@ func (s *State) Active() []*run.Info {
 	return list
 }
 
-// Digest returns the fingerprint of a run.
+// Digest returns the fingerprint of a run that is in memory.
 func (s *State) Digest(id run.ID) (op.Digest, bool) {
 	r := s.runs[id]
-	if r == nil {
+	if r == nil || r.keys == nil {
 		return op.Digest{}, false
 	}
 	return r.snapshot().Digest(), true

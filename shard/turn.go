@@ -33,7 +33,7 @@ func (s *Shard) lend(c *command) bool {
 		return false
 	}
 	defer s.turn.Unlock()
-	if s.closed || s.mode(c.mode) == op.Strict || !s.log.Ready(wal.FrameSize(c.size())) {
+	if s.closed || c.kind != install && (s.mode(c.mode) == op.Strict || !s.log.Ready(wal.FrameSize(c.size()))) {
 		return false
 	}
 	returned := false

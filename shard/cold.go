@@ -1,0 +1,269 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"inmem/checkpoint"
+	"inmem/op"
+	"inmem/ordered"
+	"inmem/run"
+	"inmem/ttl"
+)
+
+// A run is cold while its keys are only in its image on disk. What else is known
+// of it is in memory as always. Whoever needs the keys first reads them, beside
+// the owner, who then takes them over: nobody else waits for the disk.
+
+// errCold says that the owner needs the keys of a run that is cold. It stays
+// within the package: the caller loads the run and asks again.
+var errCold = errors.New("shard: the run is not in memory")
+
+// contents is what a run has in memory while it is warm.
+type contents struct {
+	keys      *ordered.Map // nil = the run is cold
+	epoch     uint64       // version of the key op.Epoch; 0 = it is not there
+	deadlines int          // known of a cold run, too
+}
+
+// put takes an item of the run's image, and appends its deadline to timers.
+func (c *contents) put(id run.ID, mapKey []byte, it op.Item, timers []ttl.Change) []ttl.Change {
+	key := unsafe.String(unsafe.SliceData(mapKey), len(mapKey))
+	c.keys.Put(key, it)
+	if op.Tag(key[0]) == op.Epoch.Tag && key[1:] == op.Epoch.Key {
+		c.epoch = it.Version
+	}
+	if it.Deadline != 0 {
+		c.deadlines++
+		timers = append(timers, ttl.Change{Run: id, Key: string(mapKey), Version: it.Version, Deadline: it.Deadline})
+	}
+	return timers
+}
+
+// cold stands for the keys of a run that left memory at a version, or did not
+// come there yet.
+type cold struct {
+	counts ordered.Counts
+	image  int64 // bytes of it
+	// earliest is the first of the keys' deadlines, of a run whose deadlines ttl
+	// has not been told of one by one; 0 = it has.
+	earliest int64
+
+	loading sync.Mutex
+	loaded  atomic.Pointer[loaded]
+}
+
+// loaded is a cold run as it was read from its image. The owner takes the
+// contents over; until then, and where there is no owner any more, readers have
+// the snapshot.
+type loaded struct {
+	contents
+	from   *cold
+	timers []ttl.Change
+	snap   *Snapshot
+}
+
+// LoadCold takes a run from a checkpoint and leaves its keys where they are.
+func (s *State) LoadCold(e *checkpoint.Entry) error {
+	r, err := s.enter(e)
+	if err != nil {
+		return err
+	}
+	r.cold = &cold{counts: ordered.Counts(e.Counts), image: e.Location.Length, earliest: e.Earliest}
+	r.deadlines = int(e.Deadlines)
+	if e.Earliest != 0 {
+		// An entry for the whole run: when it comes due the run is loaded, and its
+		// keys get theirs.
+		s.timers = append(s.timers, ttl.Change{Run: e.Run, Version: e.Version, Deadline: e.Earliest})
+	}
+	return nil
+}
+
+// Fetch lets replays read the keys of cold runs from their images; nil = no more.
+func (s *State) Fetch(image func(id run.ID, item func(mapKey []byte, it op.Item)) error) {
+	s.fetch = image
+}
+
+// warm loads a cold run where there is nobody else to do it.
+func (s *State) warm(r *liveRun) error {
+	if s.fetch == nil {
+		return errCold
+	}
+	l := loaded{from: r.cold, contents: contents{keys: &ordered.Map{}}}
+	id := r.handle.ID
+	if err := s.fetch(id, func(key []byte, it op.Item) { l.timers = l.put(id, key, it, l.timers) }); err != nil {
+		return err
+	}
+	s.takeOver(r, &l)
+	return nil
+}
+
+// takeOver makes a cold run warm.
+func (s *State) takeOver(r *liveRun, l *loaded) {
+	if l.from.earliest != 0 {
+		s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Version: r.version})
+	}
+	s.timers = append(s.timers, l.timers...)
+	r.contents, r.cold = l.contents, nil
+	s.willSettle(r)
+}
+
+// Load returns the newest published version of a run, and reads the run from
+// disk where it is cold. The error is run.ErrDeleted, a *op.CorruptError where
+// the image is damaged, which concerns nothing but this run, or what the disk says.
+func (s *Shard) Load(h *Handle) (*Snapshot, error) {
+	for {
+		snap := h.snapshot.Load()
+		switch {
+		case snap == nil:
+			return nil, run.ErrDeleted
+		case snap.cold == nil:
+			if s.memory != nil {
+				s.memory.touch(h)
+			}
+			return snap, nil
+		}
+		warm, err := s.thaw(snap)
+		if err == nil || h.snapshot.Load() == snap {
+			return warm, err
+		}
+		// The run went on meanwhile, and with it its image.
+	}
+}
+
+// thaw loads the run of a cold snapshot, once however many come for it.
+func (s *Shard) thaw(snap *Snapshot) (*Snapshot, error) {
+	c := snap.cold
+	if l := c.loaded.Load(); l != nil {
+		return l.snap, nil
+	}
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	if l := c.loaded.Load(); l != nil {
+		return l.snap, nil
+	}
+	s.memory.room(snap.cold.image)
+	l, err := s.readGuarded(snap)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.loads.Add(1)
+	s.install(snap.ID, l)
+	c.loaded.Store(l) // afterwards: who sees it finds the owner informed
+	return l.snap, nil
+}
+
+// readGuarded is read, on a goroutine of the caller's: a panic in it is our bug.
+func (s *Shard) readGuarded(snap *Snapshot) (l *loaded, err error) {
+	if s.readOnly() {
+		return s.read(snap)
+	}
+	s.health.Guard(s.name, func() { l, err = s.read(snap) })
+	if l == nil && err == nil {
+		err = s.health.Err()
+	}
+	return l, err
+}
+
+// read reads the image of a cold run.
+func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
+	s.images.files.RLock() // the files stay as long
+	defer s.images.files.RUnlock()
+	e := s.images.entries[snap.ID]
+	if e == nil || e.Version != snap.Version {
+		return nil, fmt.Errorf("inmem: run %v has no image of version %d", snap.ID, snap.Version)
+	}
+	files, ok := s.readers.Get().(*checkpoint.Files)
+	if !ok {
+		cfg := &s.cfg
+		files = checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
+	}
+	defer func() {
+		err = errors.Join(err, files.Close())
+		s.readers.Put(files)
+	}()
+	l = &loaded{from: snap.cold, contents: contents{keys: &ordered.Map{}}}
+	err = files.Image(e, func(key []byte, it op.Item) { l.timers = l.put(e.Run, key, it, l.timers) })
+	if err != nil {
+		return nil, err
+	}
+	l.keys.Settle()
+	warm := *snap
+	warm.cold, warm.keys = nil, l.keys.Snapshot()
+	l.snap = &warm
+	return l, nil
+}
+
+// install hands a loaded run to the owner. Where there is none any more nothing
+// is lost: readers have it.
+func (s *Shard) install(id run.ID, l *loaded) {
+	c := &command{kind: install, id: id, loaded: l}
+	if s.readOnly() {
+		if s.refreshing.TryLock() { // else readers do without the owner for now
+			s.installed(c)
+			s.refreshing.Unlock()
+		}
+		return
+	}
+	if !s.lend(c) {
+		_ = s.mailbox.Send(context.Background(), c)
+	}
+}
+
+// installed is the owner's part: from here on the run is warm, unless it is
+// another one by now.
+func (s *Shard) installed(c *command) {
+	r := s.state.runs[c.id]
+	if r == nil || r.cold != c.loaded.from {
+		return
+	}
+	s.state.takeOver(r, c.loaded)
+	s.show(r)
+}
+
+// settled calls fn, and again where the owner needs the keys of a run and does not
+// have them, after loading them, and where there is no room for what fn adds,
+// after making some. The run stays in memory as long.
+func (s *Shard) settled(ctx context.Context, id run.ID, fn func() error) error {
+	var h *Handle
+	for {
+		err := fn()
+		var full *fullError
+		cold := errors.Is(err, errCold)
+		if !cold && !errors.As(err, &full) {
+			return err
+		}
+		if found, ok := s.handles.Load(id); ok && h == nil {
+			h = found.(*Handle)
+			h.Pin()
+			defer h.Unpin()
+		}
+		switch {
+		case !cold:
+			err = s.memory.relieve(ctx, full.need)
+		case h != nil:
+			_, err = s.Load(h)
+			if errors.Is(err, run.ErrDeleted) {
+				err = nil // as fn will find
+			}
+		default:
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// unsettled reports whether settled has something to do.
+func unsettled(err error) bool {
+	if err == nil || err == errCold {
+		return err != nil
+	}
+	_, full := err.(*fullError)
+	return full
+}
