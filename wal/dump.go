@@ -27,6 +27,9 @@ type Dump struct {
 	// successor.
 	Indexed            bool
 	Streams, Positions uint32 // in the index
+	// Compacted says that it holds what was kept of its frames: their sequences
+	// have gaps.
+	Compacted bool
 
 	// Flaw is what is wrong behind the last good frame; "" = nothing. It is a
 	// write that a crash cut short, Tail bytes of it, unless Evidence says how
@@ -83,7 +86,7 @@ func ReadSegment(fsys vfs.FS, path string, fn func(Frame) error) (d *Dump, err e
 
 // header fills in what the segment's header says. A file by itself has nothing
 // to be compared with, so its own word on store, shard and name is taken.
-func (d *Dump) header(f vfs.File, seg *segment) (err error) {
+func (d *Dump) header(f vfs.File, seg *segment) error {
 	b := make([]byte, segmentHeader)
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
 		return err
@@ -91,7 +94,8 @@ func (d *Dump) header(f vfs.File, seg *segment) (err error) {
 	d.Identity = Identity{Store: [16]byte(b[16:32]), Shard: binary.LittleEndian.Uint32(b[12:])}
 	d.Created = int64(binary.LittleEndian.Uint64(b[48:]))
 	name := segmentPath(filepath.Dir(d.Path), binary.LittleEndian.Uint64(b[32:]))
-	d.First, seg.salt, err = readSegmentHeader(f, name, d.Identity)
+	h, err := readSegmentHeader(f, name, d.Identity)
+	d.First, d.Compacted, seg.salt, seg.compacted = h.first, h.compacted, h.salt, h.compacted
 	var corrupt *op.CorruptError
 	if errors.As(err, &corrupt) {
 		corrupt.File = d.Path
