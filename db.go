@@ -34,6 +34,7 @@ type DB struct {
 	events  *announcer
 	txs     txTable
 	past    *pastCache
+	keeper  *keeper       // nil where the store is open for reading only
 	ended   chan struct{} // closed when the store is closed or has failed
 	endOnce sync.Once
 
@@ -116,6 +117,7 @@ func (db *DB) open() (err error) {
 		db.shards = append(db.shards, shard.New(cfg))
 	}
 	db.ttl.Start()
+	db.keeper = newKeeper(db)
 	return nil
 }
 
@@ -150,6 +152,7 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) close() error {
+	db.keeper.stop()
 	db.ttl.Stop()
 	last := make([]uint64, len(db.shards))
 	errs := make([]error, len(db.shards))
@@ -292,6 +295,9 @@ func (db *DB) begin(ctx context.Context, info *run.Info) (*Run, error) {
 		return nil, err
 	}
 	if err := info.Validate(); err != nil {
+		return nil, err
+	}
+	if err := validateRetention(&info.Meta); err != nil {
 		return nil, err
 	}
 	s := db.place(info.ID)

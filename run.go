@@ -94,7 +94,8 @@ var errStop = errors.New("stop")
 
 // History returns the run's commits with from <= version, in order, as far as
 // they were acknowledged when the loop begins, read from the log: O(run), not
-// O(log). Each commit belongs to the caller. The loop ends after an error.
+// O(log). What retention removed is left out: the versions begin later then. Each
+// commit belongs to the caller. The loop ends after an error.
 func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		snap, err := r.snapshot()
@@ -112,6 +113,9 @@ func (r *Run) commits(ctx context.Context, snap *shard.Snapshot, from uint64) it
 		log, err := r.shard.History(ctx)
 		if err == nil {
 			err = log.Stream(ctx, r.ID(), snap.FirstSeq, snap.LastSeq, func(f wal.Frame) error {
+				if f.Kind != wal.Record {
+					return nil // it stands for commits that are not kept
+				}
 				c, err := op.DecodeCommit(f.Payload)
 				if err == nil && c.Version >= from && !yield(&c, nil) {
 					err = errStop

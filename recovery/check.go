@@ -109,8 +109,12 @@ func (c *checker) shard() error {
 	c.replay.state = shard.NewState()
 	rec := c.m.Shards[c.i]
 	bounds := wal.Bounds{First: rec.First, Synced: max(rec.Synced, rec.Checkpoint)}
-	if rec.First > 1 {
-		// The beginning of the log is gone: replay from the checkpoint on.
+	compacted, err := wal.Compacted(c.fsys, c.dir, identity(c.m, c.i))
+	if err != nil {
+		return errors.Join(images, err)
+	}
+	if rec.First > 1 || compacted {
+		// Some of the log is not kept: replay from the checkpoint on.
 		bounds.After = rec.Checkpoint
 		c.compared = true
 		if err := c.load(); err != nil {

@@ -24,6 +24,9 @@ type command struct {
 	made   []*op.Commit // adopt
 	shared *ordered.Map // adopt: what the run begins with, in memory; nil = nothing
 
+	tend func(*wal.Log) error // tend
+	tag  [2]string            // setTag: key and value
+
 	mode op.Durability
 
 	result  op.Result
@@ -52,6 +55,9 @@ const (
 	adopt  // commits as they were made elsewhere
 	image  // take a checkpoint
 	imaged // a checkpoint ended
+	tend   // do something to the log
+	remove // delete a run that has ended
+	setTag // of a run's metadata
 )
 
 // maxKeptBytes bounds the memory a command in the pool holds on to.

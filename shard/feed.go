@@ -230,6 +230,9 @@ func (w *Watcher) Read(ctx context.Context, fn func(Logged) error) error {
 		return err
 	}
 	frame := func(f wal.Frame) error {
+		if f.Kind != wal.Record {
+			return nil // a base stands for commits that are not kept
+		}
 		return give(Logged{Sequence: f.Sequence, Run: run.ID(f.Payload), Payload: f.Payload})
 	}
 	if w.run != nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"inmem/actor"
 	"inmem/checkpoint"
@@ -37,6 +38,8 @@ type imager struct {
 	deleted []run.ID
 	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
 	last    uint64               // sequence of that checkpoint; 0 = none
+	gone    int                  // how many deleted runs it has
+	begun   atomic.Int64         // base, for others
 	outcome error                // of the checkpoint taken last; for others after the end
 }
 
@@ -67,8 +70,9 @@ func newImager(s *Shard) *imager {
 		for i := range x.Entries {
 			im.entries[x.Entries[i].Run] = &x.Entries[i]
 		}
-		im.deleted, im.last = x.Deleted, x.Sequence
+		im.deleted, im.last, im.gone = x.Deleted, x.Sequence, len(x.Deleted)
 	}
+	im.begun.Store(im.base)
 	return im
 }
 
@@ -166,6 +170,7 @@ func (im *imager) consider() {
 	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
 	im.running = true
 	im.base, im.next = written, max(s.cfg.CheckpointBytes, 0)
+	im.begun.Store(written)
 	im.served, im.waiting = im.waiting, nil
 	im.jobs <- job // has room: one job at a time
 }
@@ -227,7 +232,7 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	}
 	im.files.Lock()
 	defer im.files.Unlock()
-	im.entries, im.last = next, job.sequence
+	im.entries, im.last, im.gone = next, job.sequence, len(im.deleted)
 	clear(im.pending)
 	im.shard.metrics.checkpoints.Add(1)
 	keep := map[uint64]bool{job.sequence: true}

@@ -70,6 +70,9 @@ type Shard struct {
 	// refreshing is held by the owner of a shard that is only read.
 	refreshing sync.Mutex
 
+	sweeping sync.Mutex      // held by who sweeps
+	noBase   map[run.ID]bool // the sweeper's: runs whose history cannot be cut
+
 	// turn is held by who is the owner just now: the shard's goroutine for each
 	// batch, or a caller that finds it free and carries out its command itself.
 	turn   sync.Mutex
@@ -91,7 +94,7 @@ type Shard struct {
 // New publishes what recovery found and starts the shard.
 func New(cfg Config) *Shard {
 	s := &Shard{
-		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log,
+		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, noBase: map[run.ID]bool{},
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize),
 	}
@@ -298,6 +301,15 @@ func (s *Shard) step(c *command, now int64) bool {
 		c.later = true
 	case imaged:
 		s.images.finished(c)
+	case remove:
+		commit, c.err = s.state.Remove(c.id, now)
+	case setTag:
+		commit, c.err = s.state.SetTag(c.id, c.tag[0], c.tag[1], c.req.Fence, now)
+	case tend:
+		if c.err = c.tend(s.log); c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
+			s.health.Poison(c.err)
+			return false
+		}
 	}
 	if commit != nil && c.err == nil {
 		c.err = s.append(commit, c)

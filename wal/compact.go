@@ -81,13 +81,14 @@ func Compact(fsys vfs.FS, id Identity, segments []Sealed, c Compaction) (out Sea
 // compactor writes a compacted segment.
 type compactor struct {
 	Compaction
-	f       vfs.File
-	salt    uint32
-	buf     []byte
-	off     int64 // where buf goes
-	entries []entry
-	packer  *packer
-	packed  [][streamSize]byte // the streams of what is in packer
+	f        vfs.File
+	salt     uint32
+	buf      []byte
+	off      int64 // where buf goes
+	unsynced int64
+	entries  []entry
+	packer   *packer
+	packed   [][streamSize]byte // the streams of what is in packer
 }
 
 // take reads a segment and keeps of it what is kept.
@@ -165,8 +166,19 @@ func (w *compactor) write() error {
 	n, err := w.f.WriteAt(w.buf, w.off)
 	w.off += int64(n)
 	w.buf = w.buf[:0]
-	return err
+	if w.unsynced += int64(n); err != nil || w.unsynced < syncAfter {
+		return err
+	}
+	w.unsynced = 0
+	if err := w.f.Sync(); err != nil {
+		return &FinalError{err}
+	}
+	return nil
 }
+
+// syncAfter is how much is written at most between two syncs, so that none of
+// them holds up the log's own for long.
+const syncAfter = 8 << 20
 
 // finish writes the rest, the index and the footer. They need no sync in
 // between: the file has no name yet.

@@ -90,7 +90,7 @@ type Log struct {
 	stop  chan struct{} // closed by Close
 	ended chan struct{}
 	kick  chan struct{}
-	seals chan segment // full segments that need their index
+	seals chan segment       // full segments that need their index
 	asks  chan chan struct{} // closed once the segments that were full are sealed
 
 	syncing sync.Mutex // held during a sync and while the active file changes

@@ -31,11 +31,46 @@ func (h *History) Sealed() []Sealed {
 	return list
 }
 
-// Contents is what the index of a sealed segment says is in it.
+// Contents is what is in a segment, as its index says, or as was seen when it was
+// read or written.
 type Contents struct {
 	Sealed
+	Open    bool  // it is not sealed …
 	Bytes   int64 // of the frames
 	Streams []StreamPart
+}
+
+// Segments returns how many segments there were.
+func (h *History) Segments() int { return len(h.segments) }
+
+// Contents returns what is in the i-th segment.
+func (h *History) Contents(i int) (*Contents, error) {
+	seg := &h.segments[i]
+	if seg.indexed {
+		return ReadContents(h.fsys, seg.path, h.id)
+	}
+	c := &Contents{Open: true, Bytes: seg.end - segmentHeader}
+	c.Sealed = Sealed{Path: seg.path, First: seg.first, Last: h.lastOf(i), Size: seg.end}
+	at := map[[streamSize]byte]int{}
+	for k := range seg.entries {
+		e := &seg.entries[k]
+		if e.offset >= seg.end {
+			break // not handed to the operating system yet
+		}
+		end := seg.end
+		if k+1 < len(seg.entries) {
+			end = min(end, seg.entries[k+1].offset)
+		}
+		n, known := at[e.stream]
+		if !known {
+			n = len(c.Streams)
+			at[e.stream] = n
+			c.Streams = append(c.Streams, StreamPart{Stream: e.stream, First: e.offset})
+		}
+		c.Streams[n].Count++
+		c.Streams[n].Bytes += end - e.offset
+	}
+	return c, nil
 }
 
 // StreamPart is what a segment has of one stream.
@@ -219,16 +254,21 @@ func share(all []int64, off, end int64) int64 {
 	return (end - off) / n
 }
 
-// FirstOf returns the first record or base of a stream in a sealed segment, whose
-// frame is at off.
+// FirstOf returns the first record or base of a stream in a segment, whose frame
+// is at off.
 func FirstOf(fsys vfs.FS, path string, id Identity, stream [16]byte, off int64) (first Frame, err error) {
-	s, err := openSealed(fsys, path, id)
+	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return first, err
 	}
-	defer func() { err = errors.Join(err, s.f.Close()) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h, err := readSegmentHeader(f, path, id)
+	if err != nil {
+		return first, err
+	}
 	found := errors.New("found")
-	err = s.seg.recordsAt(s.f, off, func(f Frame) error {
+	seg := &segment{path: path, salt: h.salt}
+	err = seg.recordsAt(f, off, func(f Frame) error {
 		if !bytes.Equal(f.Payload[:streamSize], stream[:]) {
 			return nil
 		}
