@@ -36,7 +36,7 @@ var layers = map[string]struct {
 	"retry":      {[]string{"op"}, "knows which errors mean that somebody was first, and nothing else"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
 	"ttl":        {[]string{"actor", "run"}, "the clock's list never touches the state of shards"},
-	"wal":        {[]string{"op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
+	"wal":        {[]string{"field", "op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
 	"checkpoint": {[]string{"field", "op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
 	"retention":  {[]string{"run"}, "decides by what is known of runs; removes nothing itself"},
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "retention", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},

@@ -3,7 +3,6 @@ package wal
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -86,10 +85,6 @@ func maxRaw(n int) int { return max(2*packTarget, min(n*maxRatio, MaxPayload+64)
 // errPacked is what unpack says of a frame that no packer made.
 var errPacked = fmt.Errorf("a packed frame that cannot be unpacked")
 
-var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecodeAllCapLimit(true))
-})
-
 // unpack hands the records of a packed frame to fn, in order. Their payloads are
 // fn's to keep. An error that is not fn's is an errPacked.
 func unpack(f Frame, fn func(Frame) error) error {
@@ -101,10 +96,12 @@ func unpack(f Frame, fn func(Frame) error) error {
 	if size > maxRaw(len(f.Payload)) || count == 0 {
 		return bad("a length that none has")
 	}
-	z, err := decoder()
+	// It costs little beside what it does, and need not be shared.
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return err
 	}
+	defer z.Close()
 	raw, err := z.DecodeAll(f.Payload[packHeader:], make([]byte, 0, size))
 	if err != nil || len(raw) != size {
 		return bad(fmt.Sprintf("%d bytes, not %d: %v", len(raw), size, err))

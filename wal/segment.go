@@ -2,6 +2,7 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -180,11 +181,15 @@ func Compacted(fsys vfs.FS, dir string, id Identity) (bool, error) {
 	}
 	s := &scanner{fsys: fsys, dir: dir, id: id}
 	for _, path := range paths {
-		if h, err := s.header(path); err == nil && h.compacted {
-			return true, nil
+		h, err := s.header(path)
+		if errors.Is(err, op.ErrCorrupt) || errors.Is(err, op.ErrUnsupported) {
+			continue // Scan will say so
+		}
+		if err != nil || h.compacted {
+			return h.compacted, err
 		}
 	}
-	return false, nil // what is wrong with a header Scan says
+	return false, nil
 }
 
 // Unused reports whether the log in dir, if there is one, was created but
