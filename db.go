@@ -27,16 +27,18 @@ type DB struct {
 	opts   Options
 	limits op.Limits
 
-	store   *recovery.Store
-	health  *shard.Health
-	shards  []*shard.Shard
-	ttl     *ttl.Actor // nil where the store is open for reading only, like store.Lock
-	events  *announcer
-	txs     txTable
-	past    *pastCache
-	keeper  *keeper       // nil where the store is open for reading only
-	ended   chan struct{} // closed when the store is closed or has failed
-	endOnce sync.Once
+	store  *recovery.Store
+	health *shard.Health
+	shards []*shard.Shard
+	ttl    *ttl.Actor // nil where the store is open for reading only, like store.Lock
+	events *announcer
+	txs    txTable
+	past   *pastCache
+	// checkpointed has room for one: the keeper is told of checkpoints.
+	checkpointed chan struct{}
+	keeper       *keeper       // nil where the store is open for reading only
+	ended        chan struct{} // closed when the store is closed or has failed
+	endOnce      sync.Once
 
 	agents     atomic.Pointer[Agents]
 	agentsOnce sync.Once
@@ -68,7 +70,7 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		dir: dir, opts: opts,
 		limits: op.Limits{MaxKey: opts.MaxKeySize, MaxValue: opts.MaxValueSize, MaxCommit: opts.MaxCommitSize},
 		events: newAnnouncer(opts.Logger, opts.OnEvent),
-		ended:  make(chan struct{}), past: newPastCache(),
+		ended:  make(chan struct{}), past: newPastCache(), checkpointed: make(chan struct{}, 1),
 	}
 	db.txs.timeout = opts.TxTimeout
 	db.health = shard.NewHealth(func(cause error) {
@@ -113,7 +115,13 @@ func (db *DB) open() (err error) {
 		cfg.Durability = db.opts.Durability
 		cfg.CheckpointBytes = db.opts.CheckpointBytes
 		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
-		cfg.OnCheckpoint = func(done shard.CheckpointDone) { db.events.tell(CheckpointDone(done)) }
+		cfg.OnCheckpoint = func(done shard.CheckpointDone) {
+			db.events.tell(CheckpointDone(done))
+			select {
+			case db.checkpointed <- struct{}{}:
+			default: // it will look anyway
+			}
+		}
 		db.shards = append(db.shards, shard.New(cfg))
 	}
 	db.ttl.Start()

@@ -39,6 +39,7 @@ type keeper struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
+	wake   chan struct{} // has room for one
 	shards []keptShard
 }
 
@@ -59,7 +60,7 @@ const (
 )
 
 func newKeeper(db *DB) *keeper {
-	k := &keeper{db: db, shards: make([]keptShard, len(db.shards))}
+	k := &keeper{db: db, wake: db.checkpointed, shards: make([]keptShard, len(db.shards))}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	if db.opts.PruneInterval > 0 {
 		k.ended.Go(k.loop)
@@ -76,26 +77,34 @@ func (k *keeper) loop() {
 	timer := time.NewTimer(k.db.opts.PruneInterval)
 	defer timer.Stop()
 	for {
+		due := false
 		select {
 		case <-k.ctx.Done():
 			return
 		case <-k.db.ended: // closed, or failed
 			return
 		case <-timer.C:
+			due = true
+		case <-k.wake: // there is something new that a checkpoint covers
 		}
-		k.db.health.Guard("retention", k.look)
-		timer.Reset(k.db.opts.PruneInterval)
+		k.db.health.Guard("retention", func() { k.look(due) })
+		if due {
+			timer.Reset(k.db.opts.PruneInterval)
+		}
 	}
 }
 
-// look does what there is to do.
-func (k *keeper) look() {
+// look does what there is to do; due says that an interval is over.
+func (k *keeper) look(due bool) {
 	p := &pruning{db: k.db, report: &PruneReport{}, sweep: shard.SweepOptions{
 		Policy: &k.db.opts.Retention, SegmentSize: k.db.opts.SegmentSize, Zstd: k.db.opts.Compression == Zstd, Pace: k.pace,
 	}}
-	err := p.runs(k.ctx, removalsAtOnce)
+	var err error
+	if due {
+		err = p.runs(k.ctx, removalsAtOnce)
+	}
 	for i := 0; i < len(k.shards) && err == nil; i++ {
-		err = k.shard(p, i)
+		err = k.shard(p, i, due)
 	}
 	if k.ctx.Err() != nil || k.db.health.Err() != nil {
 		return // closed meanwhile, or it is said elsewhere
@@ -108,13 +117,14 @@ func (k *keeper) look() {
 // shard sweeps a shard if there may be something to remove. A log that has fallen
 // silent is covered by a checkpoint first: what was logged last is then the most
 // that its files have to be rid of.
-func (k *keeper) shard(p *pruning, i int) error {
+func (k *keeper) shard(p *pruning, i int, due bool) error {
 	s, kept := k.db.shards[i], &k.shards[i]
 	now := s.LogState()
-	before := kept.state
-	kept.state = now
-	silent := now.Bytes == before.Bytes
-	changed := now.Covered != kept.swept.Covered
+	changed, silent := now.Covered != kept.swept.Covered, false
+	if due {
+		silent = now.Bytes == kept.state.Bytes
+		kept.state = now
+	}
 	idle := silent && now.Tail >= max(idleTail, kept.images/idleShare)
 	if !changed && !idle {
 		return nil

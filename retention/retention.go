@@ -147,9 +147,9 @@ func (p *Policy) limits(rule int) *Limits {
 	return &p.Limits
 }
 
-// History returns how much of a run's history is kept. A tag that nobody can
+// HistoryOf returns how much of a run's history is kept. A tag that nobody can
 // read keeps all of it.
-func (p *Policy) History(info *run.Info) Versions {
+func (p *Policy) HistoryOf(info *run.Info) Versions {
 	if text, ok := info.Tags[TagHistory]; ok {
 		v, _ := Parse(text)
 		return v

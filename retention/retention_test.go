@@ -42,7 +42,7 @@ func TestHistory(t *testing.T) {
 		{Namespace: run.Namespace{Tenant: "a"}, Limits: Limits{History: 10}},
 		{Tags: map[string]string{"audit": "yes"}},
 	}}
-	of := func(change func(*run.Info)) Versions { return p.History(ended(1, 1, change)) }
+	of := func(change func(*run.Info)) Versions { return p.HistoryOf(ended(1, 1, change)) }
 	require.Equal(t, NoVersions, of(func(*run.Info) {}))
 	require.Equal(t, Versions(10), of(func(i *run.Info) { i.Namespace.Tenant = "a" }))
 	require.Equal(t, AllVersions, of(tagged("audit", "yes")))

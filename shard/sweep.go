@@ -207,7 +207,7 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 	if snap == nil {
 		return r, false
 	}
-	r = keptRun{version: snap.Version, history: sw.opts.Policy.History(snap.Info)}
+	r = keptRun{version: snap.Version, history: sw.opts.Policy.HistoryOf(snap.Info)}
 	if e := entries[id]; e != nil {
 		r.image = e.Location.Length
 	}
@@ -219,14 +219,14 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 func (sw *sweep) history(id run.ID, e *checkpoint.Entry) retention.Versions {
 	if h, err := sw.shard.Find(id); err == nil {
 		if snap := h.Load(); snap != nil {
-			return sw.opts.Policy.History(snap.Info)
+			return sw.opts.Policy.HistoryOf(snap.Info)
 		}
 	}
 	info, err := run.DecodeRecord(id, e.Info)
 	if err != nil {
 		return retention.AllVersions
 	}
-	return sw.opts.Policy.History(info)
+	return sw.opts.Policy.HistoryOf(info)
 }
 
 // compact makes one segment of a group.
