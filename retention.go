@@ -86,6 +86,8 @@ type PruneOptions struct {
 	DryRun bool
 	// Retention is used instead of Options.Retention; nil = that.
 	Retention *Retention
+	// Everything compacts segments also where less than half of them is not kept.
+	Everything bool
 }
 
 // PruneReport says what Prune removed, or would. Sizes are in bytes.
@@ -136,7 +138,7 @@ func (db *DB) Prune(ctx context.Context, opts *PruneOptions) (*PruneReport, erro
 		policy = &own
 	}
 	p := &pruning{db: db, report: &PruneReport{}, sweep: shard.SweepOptions{
-		Policy: policy, SegmentSize: db.opts.SegmentSize, Zstd: db.opts.Compression == Zstd, DryRun: o.DryRun, All: true,
+		Policy: policy, SegmentSize: db.opts.SegmentSize, Zstd: db.opts.Compression == Zstd, DryRun: o.DryRun, All: true, Full: o.Everything,
 	}}
 	err := p.runs(ctx, maxRemovals)
 	for i := 0; i < len(db.shards) && err == nil; i++ {

@@ -224,22 +224,29 @@ func (p *planner) count(t *tail) {
 // group is segments that follow one another and are made one.
 type group struct{ first, last int }
 
-// poor reports whether more than half of a segment is not kept.
-func (p *plan) poor(i int) bool { return p.must[i] || p.kept[i]*2 < p.segments[i].Bytes }
+// poor reports whether a segment is worth to be compacted: if more than half of it
+// is not kept.
+func (p *plan) poor(i int, opts *SweepOptions) bool {
+	kept := p.kept[i]
+	if !opts.Full {
+		kept *= 2
+	}
+	return p.must[i] || kept < p.segments[i].Bytes || opts.Zstd && !p.segments[i].Compacted
+}
 
 // groups returns which segments are to be compacted, the newest first, and how
 // many of the oldest can go as they are.
-func (p *plan) groups(segmentSize int64, zstd bool) (list []group, trim int) {
+func (p *plan) groups(opts *SweepOptions) (list []group, trim int) {
 	for trim < len(p.segments) && p.kept[trim] == 0 {
 		trim++
 	}
 	for i := len(p.segments) - 1; i >= trim; {
 		g, bytes, worth := group{i, i}, int64(0), false
 		for ; g.first >= trim; g.first-- {
-			rewrite := p.poor(g.first) || zstd && !p.segments[g.first].Compacted
-			small := p.segments[g.first].Size < segmentSize/smallPart
+			rewrite := p.poor(g.first, opts)
+			small := p.segments[g.first].Size < opts.SegmentSize/smallPart
 			bytes += p.kept[g.first]
-			if !rewrite && !small || g.first < i && bytes > segmentSize {
+			if !rewrite && !small || g.first < i && bytes > opts.SegmentSize {
 				break
 			}
 			worth = worth || rewrite

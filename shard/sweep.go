@@ -17,6 +17,7 @@ type SweepOptions struct {
 	Policy      *retention.Policy
 	SegmentSize int64
 	Zstd        bool // compress what is compacted
+	Full        bool // compact all segments of which something is not kept
 	DryRun      bool // only look
 	// All lets what is not in a checkpoint, or not sealed, become so first.
 	All bool
@@ -129,7 +130,7 @@ func (sw *sweep) do(ctx context.Context) (err error) {
 	if sw.plan, err = newPlan(ctx, &s.cfg, segments, runs); err != nil {
 		return err
 	}
-	list, trim := sw.plan.groups(sw.opts.SegmentSize, sw.opts.Zstd)
+	list, trim := sw.plan.groups(sw.opts)
 	sw.out.DeadBytes = sw.plan.deadBytes()
 	if err := sw.measureImages(); err != nil {
 		return err

@@ -51,6 +51,17 @@ func (h *History) Last() uint64 { return h.last }
 // First returns the sequence with which it begins.
 func (h *History) First() uint64 { return h.segments[0].first }
 
+// Whole reports whether all records from one sequence to another are kept.
+func (h *History) Whole(from, to uint64) bool {
+	for i := range h.segments {
+		seg := &h.segments[i]
+		if seg.compacted && seg.first <= to && h.lastOf(i) >= from {
+			return false
+		}
+	}
+	return h.First() <= from
+}
+
 // Records hands all records and bases with from <= sequence <= to that are kept
 // to fn, in order. fn must not keep the payload.
 func (h *History) Records(ctx context.Context, from, to uint64, fn func(Frame) error) error {
