@@ -123,7 +123,7 @@ func (d *Dump) frames(w *window, seg *segment, fn func(Frame) error) error {
 		if d.Flaw = h.flaw(seg.salt, d.End, w.size); d.Flaw != "" {
 			return nil
 		}
-		if h.sequence != d.Last+1 {
+		if h.sequence != d.Last+1 && !(d.Compacted && h.sequence > d.Last) {
 			d.Flaw = fmt.Sprintf("a frame with sequence %d, where %d was expected", h.sequence, d.Last+1)
 			return nil
 		}
@@ -134,22 +134,40 @@ func (d *Dump) frames(w *window, seg *segment, fn func(Frame) error) error {
 		if d.Flaw = h.flawFrame(frame); d.Flaw != "" {
 			return nil
 		}
-		err = fn(Frame{
+		err = d.deliver(Frame{
 			Kind: Kind(h.kind), Sequence: h.sequence, Synced: h.synced, Offset: d.End,
 			Payload: frame[frameHeader : frameHeader+int(h.length)],
-		})
+		}, fn)
+		if errors.Is(err, errPacked) {
+			d.Flaw = err.Error()
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		d.Last = h.sequence
 		d.End += frameSize(int(h.length))
 	}
 	return nil
 }
 
+// deliver hands a frame to fn, or what is packed in it.
+func (d *Dump) deliver(f Frame, fn func(Frame) error) error {
+	if f.Kind != Packed || !d.Compacted {
+		d.Last = f.Sequence
+		return fn(f)
+	}
+	return unpack(f, func(inner Frame) error {
+		d.Last = inner.Sequence
+		return fn(inner)
+	})
+}
+
 // judgeIndexed judges a file that ends with an index: its footer was written
 // when everything before it was on the device.
 func (d *Dump) judgeIndexed(f vfs.File, ft footer) error {
+	if d.Flaw == "" && d.Compacted && d.Last <= ft.last {
+		d.Last = ft.last // it covers more than it has
+	}
 	if d.Flaw == "" && d.Last != ft.last {
 		d.Flaw = fmt.Sprintf("the frames end at sequence %d, but the index says %d", d.Last, ft.last)
 	}
