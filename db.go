@@ -113,7 +113,7 @@ func (db *DB) open() (err error) {
 	})
 	for _, cfg := range db.store.Shards {
 		cfg.Durability = db.opts.Durability
-		cfg.CheckpointBytes = db.opts.CheckpointBytes
+		cfg.CheckpointBytes, cfg.Zstd = db.opts.CheckpointBytes, db.opts.Compression == Zstd
 		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
 		cfg.OnCheckpoint = func(done shard.CheckpointDone) {
 			db.events.tell(CheckpointDone(done))

@@ -57,8 +57,8 @@ type Options struct {
 	// shard's log that has fallen silent for as long is covered by a checkpoint then,
 	// if enough of it is not kept.
 	PruneInterval time.Duration
-	// Compression says how what is not written to any more is compressed: segments
-	// of the log that a checkpoint covers. 0 = NoCompression. What was compressed
+	// Compression says how what is not written to any more is compressed: images of
+	// runs, and segments of the log that a checkpoint covers. 0 = NoCompression. What was compressed
 	// can be read whatever it says.
 	Compression Compression
 

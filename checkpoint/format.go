@@ -27,9 +27,12 @@ const (
 	// maxItem bounds the key and value of one item together, in bytes.
 	maxItem = 1 << 30
 	// maxBlock bounds a block, in bytes: almost full, and then the largest item.
-	maxBlock  = maxItem + 2*blockTarget
-	suffix    = ".ckpt"
-	tmpSuffix = ".tmp" // not finished yet
+	maxBlock = maxItem + 2*blockTarget
+	// FileVersion is the newest format of checkpoints this program reads. In it
+	// blocks may be compressed.
+	FileVersion = 2
+	suffix      = ".ckpt"
+	tmpSuffix   = ".tmp" // not finished yet
 )
 
 // Name returns the path of the checkpoint that covers the log up to sequence.
@@ -100,12 +103,12 @@ func (h *header) encode() []byte {
 }
 
 // checkVersion judges the format version of a file whose header is intact.
-func checkVersion(name string, v uint32) error {
+func checkVersion(name string, v, known uint32) error {
 	switch {
 	case v == 0:
 		return &op.CorruptError{File: name, Offset: 8, Reason: "there is no format 0"}
-	case v > FormatVersion:
-		return &op.UnsupportedError{File: name, Version: v, Known: FormatVersion}
+	case v > known:
+		return &op.UnsupportedError{File: name, Version: v, Known: known}
 	}
 	return nil
 }
@@ -122,7 +125,7 @@ func readHeader(f vfs.File, store [16]byte, shard uint32) (h header, err error) 
 	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
 		return h, &op.CorruptError{File: name, Offset: 60, Reason: "the checkpoint header's checksum does not match"}
 	}
-	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:])); err != nil {
+	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:]), FileVersion); err != nil {
 		return h, err
 	}
 	h = header{
@@ -186,6 +189,12 @@ func readFooter(f vfs.File, size int64) (ft footer, err error) {
 //	0 4  CRC-32C of all that follows
 //	4 4  length of the body
 //	8 …  body
+//
+// In format 2 the highest bit of the length may be set. Then the body is that of a
+// block as it was before compression, as
+//
+//	0 4  its length
+//	4 …  a zstd frame
 //
 // The body of an image's blocks is a sequence of items:
 //

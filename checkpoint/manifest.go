@@ -22,8 +22,8 @@ const (
 	manifestFixed    = 48
 	manifestPerShard = 24
 	maxManifest      = manifestFixed + MaxShards*manifestPerShard + 4
-	// FormatVersion is the format of manifests and checkpoints this program
-	// writes, and the newest it reads.
+	// FormatVersion is the format of manifests this program writes, and the
+	// newest it reads; and of checkpoints that are not compressed.
 	FormatVersion = 1
 )
 
@@ -81,7 +81,7 @@ func decodeManifest(name string, b []byte) (*Manifest, error) {
 	if crc32.Checksum(b[:len(b)-4], castagnoli) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
 		return corrupt(int64(len(b)-4), "the manifest's checksum does not match")
 	}
-	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:])); err != nil {
+	if err := checkVersion(name, binary.LittleEndian.Uint32(b[8:]), FormatVersion); err != nil {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(b[12:])

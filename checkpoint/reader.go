@@ -44,6 +44,7 @@ type Files struct {
 	shard uint32
 	open  map[uint64]vfs.File
 	buf   []byte
+	unpacker
 }
 
 // OpenFiles returns a reader of the checkpoint files in dir.
@@ -58,6 +59,10 @@ func (fs *Files) Close() error {
 	for n, f := range fs.open {
 		err = errors.Join(err, f.Close())
 		delete(fs.open, n)
+	}
+	if fs.zstd != nil {
+		fs.zstd.Close()
+		fs.zstd = nil
 	}
 	return err
 }
@@ -230,7 +235,8 @@ func (fs *Files) blocks(loc Location, fn func(body []byte) error) error {
 		if _, err := readFull(f, head[:], off); err != nil {
 			return err
 		}
-		n := int64(binary.LittleEndian.Uint32(head[4:]))
+		length := binary.LittleEndian.Uint32(head[4:])
+		n := int64(length &^ packedBlock)
 		if n == 0 || n > maxBlock || off+blockHeader+n > end {
 			return corrupt(off, "a block longer than its image, or empty")
 		}
@@ -244,7 +250,14 @@ func (fs *Files) blocks(loc Location, fn func(body []byte) error) error {
 		if crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(head[:]) {
 			return corrupt(off, "a block whose checksum does not match")
 		}
-		switch err := fn(b[4:]); {
+		body, err := b[4:], error(nil)
+		if length&packedBlock != 0 {
+			body, err = fs.unpack(body)
+		}
+		if err == nil {
+			err = fn(body)
+		}
+		switch {
 		case errors.Is(err, errMalformed):
 			return corrupt(off, err.Error())
 		case err != nil:

@@ -206,6 +206,11 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if cfg.Zstd {
+		if err := w.Compress(); err != nil {
+			return 0, errors.Join(err, w.Abort())
+		}
+	}
 	next := maps.Clone(im.entries)
 	for _, id := range im.deleted {
 		delete(next, id)

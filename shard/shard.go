@@ -46,6 +46,7 @@ type Config struct {
 	Manifest *checkpoint.ManifestFile
 	Index    *checkpoint.Index // nil = no checkpoint yet
 	Tail     int64             // bytes of log that were replayed
+	Zstd     bool              // compress images
 	// CheckpointBytes is how much the log grows before the next checkpoint, at
 	// least; negative = never.
 	CheckpointBytes int64
