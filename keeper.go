@@ -39,8 +39,10 @@ type keeper struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
-	wake   chan struct{} // has room for one
-	shards []keptShard
+	// pruning is held by those who prune, for reading, and by Close.
+	pruning sync.RWMutex
+	wake    chan struct{} // has room for one
+	shards  []keptShard
 }
 
 // keptShard is what the keeper knows of a shard.
@@ -68,9 +70,26 @@ func newKeeper(db *DB) *keeper {
 	return k
 }
 
+// stop ends all pruning, and waits for it: nothing may touch the files any more
+// when the store is unlocked.
 func (k *keeper) stop() {
 	k.cancel()
 	k.ended.Wait()
+	k.pruning.Lock() // nobody begins any more: the store is closed
+	defer k.pruning.Unlock()
+}
+
+// enter lets the caller prune until leave, under a context that ends with the
+// store.
+func (k *keeper) enter(ctx context.Context) (own context.Context, leave func()) {
+	k.pruning.RLock()
+	own, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(k.ctx, cancel)
+	return own, func() {
+		stop()
+		cancel()
+		k.pruning.RUnlock()
+	}
 }
 
 func (k *keeper) loop() {

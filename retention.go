@@ -140,9 +140,17 @@ func (db *DB) Prune(ctx context.Context, opts *PruneOptions) (*PruneReport, erro
 	p := &pruning{db: db, report: &PruneReport{}, sweep: shard.SweepOptions{
 		Policy: policy, SegmentSize: db.opts.SegmentSize, Zstd: db.opts.Compression == Zstd, DryRun: o.DryRun, All: true, Full: o.Everything,
 	}}
-	err := p.runs(ctx, maxRemovals)
-	for i := 0; i < len(db.shards) && err == nil; i++ {
-		err = p.shard(ctx, i)
+	if db.readOnly() {
+		return p.report, p.all(ctx)
+	}
+	own, leave := db.keeper.enter(ctx)
+	defer leave()
+	if err := db.check(); err != nil { // closed meanwhile
+		return nil, err
+	}
+	err := p.all(own)
+	if err != nil && ctx.Err() == nil && own.Err() != nil {
+		err = ErrClosed
 	}
 	return p.report, err
 }
@@ -152,6 +160,15 @@ type pruning struct {
 	db     *DB
 	sweep  shard.SweepOptions
 	report *PruneReport
+}
+
+// all prunes the whole store.
+func (p *pruning) all(ctx context.Context) error {
+	err := p.runs(ctx, maxRemovals)
+	for i := 0; i < len(p.db.shards) && err == nil; i++ {
+		err = p.shard(ctx, i)
+	}
+	return err
 }
 
 // maxRemovals is more runs than a store has.

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"inmem"
-	"inmem/kv"
 	"inmem/run"
+	"inmem/vfs"
 )
 
 // small lets a store have many small segments, and only be pruned when asked.
@@ -379,6 +380,49 @@ func TestReadersOfWhatIsPruned(t *testing.T) {
 	require.NoError(t, ro.Close())
 }
 
+// TestCloseEndsPruning: when Close returns, nothing touches the files any more.
+func TestCloseEndsPruning(t *testing.T) {
+	for n := range 12 {
+		s := newStore(t, small)
+		r, doomed := s.begin(), s.begin()
+		for range 20 {
+			filled(t, r, 5)
+			filled(t, doomed, 15)
+		}
+		require.NoError(t, s.DeleteRun(ctx, doomed.ID()))
+		require.NoError(t, s.Flush(ctx))
+		atWork, begun, ops := make(chan error, 1), make(chan struct{}), 0
+		var mu sync.Mutex
+		s.mem.SetFault(func(vfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if ops++; ops == 5*n+1 {
+				close(begun)
+			}
+			return nil
+		})
+		go func() {
+			_, err := s.Prune(ctx, nil)
+			atWork <- err
+		}()
+		<-begun
+		require.NoError(t, s.Close())
+		mu.Lock()
+		closed := ops
+		mu.Unlock()
+		if err := <-atWork; err != nil {
+			require.ErrorIs(t, err, inmem.ErrClosed)
+		}
+		mu.Lock()
+		require.Equal(t, closed, ops)
+		mu.Unlock()
+		s.mem.SetFault(nil)
+		s.sound()
+		s.open()
+		require.Len(t, history(t, s.run(r.ID()), 0), 101)
+	}
+}
+
 func TestRetentionIsValidated(t *testing.T) {
 	for _, r := range []inmem.Retention{
 		history0(-2), {Limits: inmem.RetentionLimits{EndedFor: -1}},
@@ -414,5 +458,4 @@ func TestImportOverPrunedHistory(t *testing.T) {
 	got, _, err := imported.Digest()
 	require.NoError(t, err)
 	require.Equal(t, digest, got)
-	_ = kv.Store(imported.KV())
 }
