@@ -423,6 +423,38 @@ func TestCloseEndsPruning(t *testing.T) {
 	}
 }
 
+// TestWatchersKeepWhatTheyHaveNotRead: who watches gets every commit, whatever is
+// to be removed.
+func TestWatchersKeepWhatTheyHaveNotRead(t *testing.T) {
+	s := newStore(t, small, keeps(history0(inmem.NoVersions)))
+	r := s.begin()
+	filled(t, r, 5)
+	want := uint64(1)
+	for c, err := range r.Watch(ctx, 0) {
+		require.NoError(t, err)
+		require.Equal(t, want, c.Version)
+		switch want++; c.Version {
+		case 3:
+			filled(t, r, 200)
+			before, _ := s.logBytes()
+			s.prune(nil)
+			after, _ := s.logBytes()
+			require.InDelta(t, before, after, 10_000, "it stays for the one who watches")
+		case 100:
+			before, _ := s.logBytes()
+			s.prune(nil)
+			after, _ := s.logBytes()
+			require.Less(t, after, before-20_000, "what was seen goes")
+		}
+		if c.Version == 206 {
+			break
+		}
+	}
+	s.prune(nil)
+	after, _ := s.logBytes()
+	require.Less(t, after, 10_000)
+}
+
 func TestRetentionIsValidated(t *testing.T) {
 	for _, r := range []inmem.Retention{
 		history0(-2), {Limits: inmem.RetentionLimits{EndedFor: -1}},

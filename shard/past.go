@@ -15,6 +15,7 @@ type Past struct {
 	state   *State
 	version uint64 // 0 = nothing yet
 	seq     uint64 // of that version's frame
+	lost    bool   // the way on is interrupted: a base may lead on
 }
 
 // NewPast returns a run before its first commit.
@@ -22,7 +23,9 @@ func NewPast() *Past { return &Past{state: NewState()} }
 
 // PastOf returns a run as it is in a state, with a version and the sequence of
 // that version's frame.
-func PastOf(state *State, version, sequence uint64) *Past { return &Past{state, version, sequence} }
+func PastOf(state *State, version, sequence uint64) *Past {
+	return &Past{state: state, version: version, seq: sequence}
+}
 
 // Version returns where it is; 0 = before the first commit.
 func (p *Past) Version() uint64 { return p.version }
@@ -62,76 +65,85 @@ func (p *Past) Follow(ctx context.Context, log *wal.History, id run.ID, from, to
 	if p.version == version {
 		return nil
 	}
-	f := follower{Past: p, target: version, each: each, commit: new(op.Commit)}
+	f := follower{Past: p, target: version, each: each}
 	err := log.Stream(ctx, id, max(from, p.seq+1), to, f.frame)
 	if errors.Is(err, errThere) {
 		return nil
 	}
-	if err == nil && p.version != version || f.lost && err == nil {
+	if err == nil {
 		err = &CutError{Version: version}
 	}
 	return err
 }
 
-// follower is a Past on its way.
-type follower struct {
-	*Past
-	target uint64
-	each   func(*op.Commit) error
-	commit *op.Commit
-	lost   bool // the way is interrupted: a base may lead on
-}
-
-func (f *follower) frame(fr wal.Frame) error {
-	if f.each != nil {
-		f.commit = new(op.Commit)
-	}
-	c := f.commit
-	if err := c.Decode(fr.Payload); err != nil {
+// Take goes on by one frame of the run, into which it decodes c. Where the frame
+// does not follow, and some before it may not be kept, it waits for a base.
+func (p *Past) Take(f wal.Frame, c *op.Commit) error {
+	if err := c.Decode(f.Payload); err != nil {
 		return err
 	}
-	if fr.Kind == wal.Base {
-		return f.base(c, fr.Sequence)
+	if f.Kind == wal.Base {
+		return p.rebase(c, f.Sequence)
 	}
-	if f.version == 0 && !Begins(c) || fr.Cut && f.version != 0 && c.Version != f.version+1 {
-		f.lost = true
+	if p.version == 0 && !Begins(c) || f.Cut && p.version != 0 && c.Version != p.version+1 {
+		p.lost = true
 	}
-	if f.lost {
+	if p.lost {
 		return nil
 	}
-	if err := f.state.Replay(c, fr.Sequence); err != nil {
+	if err := p.state.Replay(c, f.Sequence); err != nil {
 		return &StepError{c.Version, err}
 	}
-	f.version, f.seq = c.Version, fr.Sequence
-	if f.each != nil {
-		if err := f.each(c); err != nil {
-			return err
-		}
-	}
-	return f.there()
-}
-
-func (f *follower) there() error {
-	if f.version == f.target {
-		return errThere
-	}
+	p.version, p.seq = c.Version, f.Sequence
 	return nil
 }
 
-// base goes over to a base, which needs nothing before it.
-func (f *follower) base(c *op.Commit, seq uint64) error {
-	switch {
-	case c.Version <= f.version && !f.lost:
+// rebase goes over to a base, which needs nothing before it.
+func (p *Past) rebase(c *op.Commit, seq uint64) error {
+	if c.Version <= p.version && !p.lost {
 		return nil
-	case c.Version > f.target || f.each != nil:
-		return &CutError{Version: f.target, First: c.Version}
 	}
 	state := NewState()
 	if err := state.Apply(c, seq); err != nil {
 		return err
 	}
-	f.state, f.version, f.seq, f.lost = state, c.Version, seq, false
-	return f.there()
+	p.state, p.version, p.seq, p.lost = state, c.Version, seq, false
+	return nil
+}
+
+// Lost reports whether it is not where the frames that it has taken led.
+func (p *Past) Lost() bool { return p.lost }
+
+// follower is a Past on its way to a version.
+type follower struct {
+	*Past
+	target uint64
+	each   func(*op.Commit) error
+	commit op.Commit // scratch
+}
+
+func (f *follower) frame(fr wal.Frame) error {
+	c, before := &f.commit, f.version
+	if f.each != nil {
+		c = new(op.Commit)
+	}
+	if fr.Kind == wal.Base {
+		if v := versionOfRecord(fr.Payload); (v > before || f.lost) && (v > f.target || f.each != nil) {
+			return &CutError{Version: f.target, First: v}
+		}
+	}
+	if err := f.Take(fr, c); err != nil {
+		return err
+	}
+	if f.each != nil && fr.Kind == wal.Record && f.version == c.Version && f.version != before {
+		if err := f.each(c); err != nil {
+			return err
+		}
+	}
+	if f.version == f.target && !f.lost {
+		return errThere
+	}
+	return nil
 }
 
 // baseOf returns the payload of a base: the run as it was at a version.

@@ -48,7 +48,8 @@ func (cfg *Config) identity() wal.Identity {
 
 // Sweep removes what the policy does not keep of the log that the newest
 // checkpoint covers: it compacts segments of which more than half is not kept,
-// and trims the log. It goes on beside the owner, on its caller's goroutine, one
+// and trims the log. What somebody who watches has not read yet stays. It goes on
+// beside the owner, on its caller's goroutine, one
 // sweep at a time.
 //
 // Errors: op.ErrDiskFull, after which it may be tried again; *op.CorruptError for
@@ -119,6 +120,7 @@ func (sw *sweep) do(ctx context.Context) (err error) {
 		return err
 	}
 	entries, covered := s.images.newest()
+	covered = min(covered, s.feed.read())
 	segments, err := sw.segments(ctx, covered)
 	if err != nil {
 		return err
