@@ -21,7 +21,7 @@ import (
 func largeStory(t testing.TB, seed uint64, ending string) *story {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 4))
-	return tell(t, inmem.Options{Shards: 3, SegmentSize: 32 << 10, Durability: modeOf(ending)}, func(s *story) {
+	return tell(t, inmem.Options{Shards: 3, SegmentSize: 32 << 10, PruneInterval: -1, Durability: modeOf(ending)}, func(s *story) {
 		s.beginIn(4)
 		for round := range 5 {
 			s.each(func(r []*inmem.Run) {

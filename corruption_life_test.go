@@ -52,7 +52,7 @@ func (s *story) patient(ending string) *patient {
 // out each time, but for its ID and the salts of its segments.
 func newStory(t testing.TB, shards int, mode inmem.Durability) *story {
 	t.Helper()
-	return tell(t, inmem.Options{Shards: shards, SegmentSize: 4 << 10, Durability: mode}, (*story).smallLife)
+	return tell(t, inmem.Options{Shards: shards, SegmentSize: 4 << 10, PruneInterval: -1, Durability: mode}, (*story).smallLife)
 }
 
 // tell lets a store live and end.

@@ -110,6 +110,9 @@ func sweep(t *testing.T, seed uint64) (total, torn, again int) {
 		FS: l.disk, Shards: 1 + rng.IntN(3), SegmentSize: 4 << 10, CheckpointBytes: []int64{-1, 1500, 6000}[rng.IntN(3)],
 		BatchCommits: 1 + rng.IntN(20), BatchInterval: 100 * time.Millisecond,
 		Durability: []inmem.Durability{inmem.Strict, inmem.Batched, inmem.Batched, inmem.Async}[rng.IntN(4)],
+		// Of the runs that are there everything is kept; what deleted ones had goes.
+		PruneInterval: []time.Duration{-1, -1, 70 * time.Millisecond}[rng.IntN(3)],
+		Compression:   []inmem.Compression{inmem.NoCompression, inmem.NoCompression, inmem.Zstd}[rng.IntN(3)],
 	}
 	l.ledger = newLedger(nowMilli, 100)
 	defer l.letGo()
@@ -223,7 +226,11 @@ func (l *life) step() {
 		time.Sleep(time.Duration(1+l.rng.IntN(150)) * time.Millisecond)
 	case n < 10:
 		l.status(r)
-	case n < 11:
+	case n < 12:
+		_, err := l.db.Prune(bg, nil)
+		require.NoError(t, err)
+		l.ledger.allSafe()
+	case n < 14:
 		synctest.Wait()
 		l.ledger.learn(t, l.db, id)
 		require.NoError(t, l.db.DeleteRun(bg, id))

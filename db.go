@@ -35,8 +35,11 @@ type DB struct {
 	events  *announcer
 	txs     txTable
 	past    *pastCache
-	ended   chan struct{} // closed when the store is closed or has failed
-	endOnce sync.Once
+	// checkpointed has room for one: the keeper is told of checkpoints.
+	checkpointed chan struct{}
+	keeper       *keeper       // nil where the store is open for reading only
+	ended        chan struct{} // closed when the store is closed or has failed
+	endOnce      sync.Once
 
 	agents     atomic.Pointer[Agents]
 	agentsOnce sync.Once
@@ -68,7 +71,7 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		dir: dir, opts: opts,
 		limits: op.Limits{MaxKey: opts.MaxKeySize, MaxValue: opts.MaxValueSize, MaxCommit: opts.MaxCommitSize},
 		events: newAnnouncer(opts.Logger, opts.OnEvent),
-		ended:  make(chan struct{}), past: newPastCache(),
+		ended:  make(chan struct{}), past: newPastCache(), checkpointed: make(chan struct{}, 1),
 	}
 	db.txs.timeout = opts.TxTimeout
 	db.health = shard.NewHealth(func(cause error) {
@@ -113,13 +116,20 @@ func (db *DB) open() (err error) {
 	for _, cfg := range db.store.Shards {
 		cfg.Memory = db.memory
 		cfg.Durability = db.opts.Durability
-		cfg.CheckpointBytes = db.opts.CheckpointBytes
+		cfg.CheckpointBytes, cfg.Zstd = db.opts.CheckpointBytes, db.opts.Compression == Zstd
 		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
-		cfg.OnCheckpoint = func(done shard.CheckpointDone) { db.events.tell(CheckpointDone(done)) }
+		cfg.OnCheckpoint = func(done shard.CheckpointDone) {
+			db.events.tell(CheckpointDone(done))
+			select {
+			case db.checkpointed <- struct{}{}:
+			default: // it will look anyway
+			}
+		}
 		db.shards = append(db.shards, shard.New(cfg))
 	}
 	db.memory.Start(db.shards, db.health.Poison)
 	db.ttl.Start()
+	db.keeper = newKeeper(db)
 	return nil
 }
 
@@ -156,6 +166,7 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) close() error {
+	db.keeper.stop()
 	db.ttl.Stop()
 	db.memory.Stop()
 	last := make([]uint64, len(db.shards))
@@ -317,6 +328,9 @@ func (db *DB) begin(ctx context.Context, info *run.Info) (*Run, error) {
 		return nil, err
 	}
 	if err := info.Validate(); err != nil {
+		return nil, err
+	}
+	if err := validateRetention(&info.Meta); err != nil {
 		return nil, err
 	}
 	s := db.place(info.ID)

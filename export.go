@@ -76,14 +76,20 @@ func (r *Run) export(ctx context.Context, snap *shard.Snapshot, w io.Writer) err
 	info := snap.Info.Clone()
 	info.LastVersion = snap.Version
 	commits := func(yield func(*op.Commit, error) bool) {
-		first := true
+		next := uint64(0)
 		for c, err := range r.commits(ctx, &snap.Head, 0) {
-			if err == nil && first && !shard.Begins(c) {
-				c, err = nil, &VersionGoneError{Version: info.FirstVersion, First: c.Version, Last: snap.Version}
+			if err == nil && (next == 0 && !shard.Begins(c) || next != 0 && c.Version != next) {
+				c, err = nil, &VersionGoneError{Version: max(next, info.FirstVersion), First: c.Version, Last: snap.Version}
 			}
-			if first = false; !yield(c, err) {
+			if err == nil {
+				next = c.Version + 1
+			}
+			if !yield(c, err) {
 				return
 			}
+		}
+		if next == 0 { // not even its newest commit is kept
+			yield(nil, &VersionGoneError{Version: info.FirstVersion, First: snap.Version, Last: snap.Version})
 		}
 	}
 	return transfer.Write(w, info, snap.Digest(), commits)
@@ -244,32 +250,32 @@ const (
 func (im *importer) adopt(ctx context.Context, f *transfer.Reader) error {
 	id := f.Run().ID
 	r, snap, err := im.db.newest(id)
+	there := uint64(0) // the store has the versions up to here, if not what led to them
 	has := func(func(*op.Commit, error) bool) {}
 	switch {
 	case err == nil:
-		im.run, has = r, r.commits(ctx, &snap.Head, 0)
+		im.run, there, has = r, snap.Version, r.commits(ctx, &snap.Head, 0)
 	case !errors.Is(err, ErrRunNotFound) || errors.Is(err, ErrRunDeleted):
 		return err
 	}
 	stored, stop := iter.Pull2(iter.Seq2[*op.Commit, error](has))
 	defer stop()
-	more := true
+	var have *op.Commit // the next that the store has kept
 	for c, err := range f.Commits() {
 		if err != nil {
 			return err
 		}
-		if more {
-			have, err, there := stored()
-			if err != nil {
-				return err
-			}
-			if more = there; there {
-				im.mark(c)
-				if !bytes.Equal(op.AppendCommit(nil, have), op.AppendCommit(nil, c)) {
-					return &HistoryError{ID: id, Version: c.Version}
+		if c.Version <= there {
+			im.mark(c)
+			if have == nil || have.Version < c.Version {
+				if have, err, _ = stored(); err != nil {
+					return err
 				}
-				continue
 			}
+			if have != nil && have.Version == c.Version && !bytes.Equal(op.AppendCommit(nil, have), op.AppendCommit(nil, c)) {
+				return &HistoryError{ID: id, Version: c.Version}
+			}
+			continue
 		}
 		if err := im.add(ctx, c); err != nil {
 			return err

@@ -36,12 +36,13 @@ var layers = map[string]struct {
 	"retry":      {[]string{"op"}, "knows which errors mean that somebody was first, and nothing else"},
 	"ordered":    {[]string{"op"}, "one run's map knows items, not runs"},
 	"ttl":        {[]string{"actor", "run"}, "the clock's list never touches the state of shards"},
-	"wal":        {[]string{"op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
+	"wal":        {[]string{"field", "op", "vfs"}, "records are opaque to the log; op gives it errors and modes"},
 	"checkpoint": {[]string{"field", "op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
-	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
+	"retention":  {[]string{"run"}, "decides by what is known of runs; removes nothing itself"},
+	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "retention", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
-	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"inmem/run"
 	"inmem/shard"
 	"inmem/vfs"
+	"inmem/wal"
 )
 
 // Durability says when a commit is acknowledged.
@@ -39,6 +40,7 @@ var (
 	ErrTxExpired     = op.ErrTxExpired     // it was open for longer than Options.TxTimeout
 	ErrInvalidCursor = op.ErrInvalidCursor // not a cursor of this store
 	ErrVersionGone   = op.ErrVersionGone   // see VersionGoneError
+	ErrPruned        = wal.ErrPruned       // what was logged since is not kept any more
 	ErrFenced        = op.ErrFenced        // somebody else has taken the run up; see FencedError
 	ErrReadOnly      = op.ErrReadOnly      // a write to what is only read: a store of OpenReadOnly, View, a past version
 	ErrKeyEmpty      = op.ErrKeyEmpty      // keys have at least one byte

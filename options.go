@@ -3,6 +3,7 @@ package inmem
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -57,6 +58,17 @@ type Options struct {
 	// the budget, writes get ErrMemoryLimit; see there. It bounds what Metrics calls
 	// Memory, not what the process takes: docs/guarantees.md has the difference.
 	MemoryBudget int64
+	// Retention says what is kept: see Retention. The zero value keeps everything.
+	Retention Retention
+	// PruneInterval is how often the background looks for what Retention does not
+	// keep; 0 = 15 s, at most 24 h, negative = never: only when Prune is called. A
+	// shard's log that has fallen silent for as long is covered by a checkpoint then,
+	// if enough of it is not kept.
+	PruneInterval time.Duration
+	// Compression says how what is not written to any more is compressed: images of
+	// runs, and segments of the log that a checkpoint covers. 0 = NoCompression. What was compressed
+	// can be read whatever it says.
+	Compression Compression
 
 	// Now is the wall clock; nil = time.Now. The store's clock follows it but
 	// never runs backwards. It must not call the store.
@@ -69,6 +81,16 @@ type Options struct {
 	// goroutine of its own; nil = nothing. It may call the store, but not Close.
 	OnEvent func(Event)
 }
+
+// Compression says how stored data is compressed.
+type Compression uint8
+
+// The compressions. Reading a run's history from what is compressed takes about a
+// millisecond more for each half MiB of the log that it is spread over.
+const (
+	NoCompression Compression = iota
+	Zstd
+)
 
 const (
 	maxKeyBound    = 1 << 20
@@ -93,6 +115,8 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&out.TxTimeout, time.Minute)
 	setDefault(&out.SegmentSize, 64<<20)
 	setDefault(&out.CheckpointBytes, 64<<20)
+	setDefault(&out.PruneInterval, 15*time.Second)
+	out.Retention = out.Retention.Clone()
 	if out.Now == nil {
 		out.Now = time.Now
 	}
@@ -125,6 +149,8 @@ func (o *Options) validate() error {
 		{"MaxValueSize", int64(o.MaxValueSize), 1, maxValueBound},
 		{"MaxCommitSize", int64(o.MaxCommitSize), int64(o.MaxKeySize + o.MaxValueSize + op.OpSize(0, 0)), maxCommitBound},
 		{"TxTimeout", int64(o.TxTimeout), int64(time.Millisecond), int64(24 * time.Hour)},
+		{"PruneInterval", int64(o.PruneInterval), math.MinInt64, int64(24 * time.Hour)},
+		{"Compression", int64(o.Compression), int64(NoCompression), int64(Zstd)},
 		{"SegmentSize", o.SegmentSize, 4 << 10, 1 << 30},
 	} {
 		if bound.value < bound.min || bound.value > bound.max {
@@ -133,6 +159,9 @@ func (o *Options) validate() error {
 	}
 	if o.MemoryBudget != 0 && o.MemoryBudget < leastBudget {
 		return fmt.Errorf("%w: Options.MemoryBudget is %d, not 0 or at least %d", ErrInvalidOption, o.MemoryBudget, leastBudget)
+	}
+	if err := o.Retention.Validate(); err != nil {
+		return fmt.Errorf("%w: Options.Retention: %w", ErrInvalidOption, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package inmem
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -13,7 +14,6 @@ import (
 	"inmem/op"
 	"inmem/run"
 	"inmem/shard"
-	"inmem/wal"
 )
 
 // Past is a run as it was: at one version, for reading. It never changes, and
@@ -169,11 +169,11 @@ func newPastCache() *pastCache {
 
 // replay is a run on its way from its first commit to its newest.
 type replay struct {
-	mu      sync.Mutex
-	state   *shard.State
-	version uint64 // where it is
-	seq     uint64 // of that version's frame
+	mu sync.Mutex
+	*shard.Past
 }
+
+func newReplay() *replay { return &replay{Past: shard.NewPast()} }
 
 // at returns a version of a run that is now at head.
 func (p *pastCache) at(ctx context.Context, r *Run, head *shard.Head, version uint64) (*shard.Snapshot, error) {
@@ -187,14 +187,14 @@ func (p *pastCache) at(ctx context.Context, r *Run, head *shard.Head, version ui
 	rp := p.replay(r.ID(), version)
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
-	if rp.version > version { // somebody else took it further meanwhile
-		rp = &replay{state: shard.NewState()}
+	if rp.Version() > version { // somebody else took it further meanwhile
+		rp = newReplay()
 	}
 	if err := rp.forward(ctx, r, head, version); err != nil {
 		p.forget(r.ID(), rp)
 		return nil, err
 	}
-	old := rp.state.Snapshot(r.ID())
+	old := rp.Snapshot(r.ID())
 	p.versions.Add(key, old)
 	return old, nil
 }
@@ -204,13 +204,13 @@ func (p *pastCache) replay(id run.ID, version uint64) *replay {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rp, ok := p.replays.Get(id); ok && rp.mu.TryLock() {
-		usable := rp.version <= version
+		usable := rp.Version() <= version
 		rp.mu.Unlock()
 		if usable {
 			return rp
 		}
 	}
-	rp := &replay{state: shard.NewState()}
+	rp := newReplay()
 	p.replays.Add(id, rp)
 	return rp
 }
@@ -227,62 +227,46 @@ func (p *pastCache) forget(id run.ID, rp *replay) {
 // forward replays the log up to a version, from where it is or from the run's
 // image if that is further; mu is held.
 func (rp *replay) forward(ctx context.Context, r *Run, head *shard.Head, version uint64) error {
-	image, state, err := r.shard.Image(r.ID(), version)
-	if err != nil {
-		return err
+	for last := uint64(0); ; {
+		image, state, err := r.shard.Image(r.ID(), version)
+		if err != nil {
+			return err
+		}
+		if state != nil && image.Version > rp.Version() {
+			rp.Past = shard.PastOf(state, image.Version, image.LastSeq)
+		}
+		first := head.Version
+		if image != nil {
+			first = image.Version
+		}
+		err = rp.follow(ctx, r, head, version, first, nil)
+		// What led on from the image may have gone because there is a newer one by now.
+		if !errors.Is(err, ErrVersionGone) || image == nil || image.Version == last {
+			return err
+		}
+		last = image.Version
 	}
-	if state != nil && image.Version > rp.version {
-		rp.state, rp.version, rp.seq = state, image.Version, image.LastSeq
-	}
-	if rp.version == version {
-		return nil
-	}
-	first := head.Version
-	if image != nil {
-		first = image.Version
-	}
-	return rp.follow(ctx, r, head, version, first, nil)
 }
 
 // follow replays the log from where it is up to a version, and gives each commit
 // to each, if there is one, to keep. Where the run's beginning is not kept, first
 // is the version that can be had all the same.
 func (rp *replay) follow(ctx context.Context, r *Run, head *shard.Head, version, first uint64, each func(*op.Commit) error) error {
+	if rp.Version() == version && each == nil {
+		return nil
+	}
 	log, err := r.shard.History(ctx)
 	if err != nil {
 		return err
 	}
-	gone := &VersionGoneError{Version: version, First: first, Last: head.Version}
-	c := new(op.Commit)
-	err = log.Stream(ctx, r.ID(), max(head.FirstSeq, rp.seq+1), head.LastSeq, func(f wal.Frame) error {
-		if each != nil {
-			c = new(op.Commit)
-		}
-		if err := c.Decode(f.Payload); err != nil {
-			return err
-		}
-		if rp.version == 0 && !shard.Begins(c) {
-			return gone // what the run was before is not kept
-		}
-		if err := rp.state.Replay(c, f.Sequence); err != nil {
-			return &VerifyError{ID: r.ID(), Version: c.Version, Err: err}
-		}
-		rp.version, rp.seq = c.Version, f.Sequence
-		if each != nil {
-			if err := each(c); err != nil {
-				return err
-			}
-		}
-		if c.Version == version {
-			return errStop
-		}
-		return nil
-	})
-	if errors.Is(err, errStop) {
-		return nil // there is more, but not for this reader
-	}
-	if err == nil && rp.version != version {
-		err = gone
+	err = rp.Follow(ctx, log, r.ID(), head.FirstSeq, head.LastSeq, version, each)
+	var cut *shard.CutError
+	var step *shard.StepError
+	switch {
+	case errors.As(err, &cut):
+		return &VersionGoneError{Version: version, First: cmp.Or(cut.First, first), Last: head.Version}
+	case errors.As(err, &step):
+		return &VerifyError{ID: r.ID(), Version: step.Version, Err: step.Err}
 	}
 	return err
 }

@@ -43,9 +43,9 @@ func (db *DB) openReadOnly() (err error) {
 // is: a run's values, a transaction, a loop. A store that Open has opened is up
 // to date always.
 //
-// Errors: ErrClosed; a *CorruptError, also where the store is not the one that
-// was opened, or does not keep what was written in the meantime: open it again;
-// and what the operating system says. Some of the shards may be up to date then.
+// Errors: ErrClosed; ErrPruned where retention has removed what was written in
+// the meantime: open it again; a *CorruptError, also where the store is not the one
+// that was opened; and what the operating system says. Some of the shards may be up to date then.
 func (db *DB) Refresh(ctx context.Context) error {
 	if !db.readOnly() {
 		return db.check()

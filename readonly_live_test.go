@@ -225,6 +225,7 @@ func TestReadersOfABusyStore(t *testing.T) {
 		for name, open := range map[string]func(testing.TB, ...func(*inmem.Options)) *store{"memory": newStore, "disk": newOSStore} {
 			t.Run(fmt.Sprintf("%v on %s", mode, name), func(t *testing.T) {
 				b := newBusy(open(t, func(o *inmem.Options) {
+					o.PruneInterval = -1 // else the history of deleted runs goes under their readers
 					o.Durability, o.SegmentSize, o.CheckpointBytes, o.Now = mode, 8<<10, 24<<10, time.Now
 				}))
 				b.wall.moved.Store(true) // keys expire by themselves

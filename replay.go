@@ -28,13 +28,13 @@ type Replayed struct {
 // has not gone on, and as Run.At does later. Deadlines are judged by the time of
 // the commit. It is for the goroutine of the loop.
 func (r *Replayed) Past(ctx context.Context) (*Past, error) {
-	if r.replay.version != r.Version {
+	if r.replay.Version() != r.Version {
 		return r.run.At(ctx, r.Version)
 	}
 	if err := r.run.db.check(); err != nil {
 		return nil, err
 	}
-	snap := r.replay.state.Snapshot(r.Run)
+	snap := r.replay.Snapshot(r.Run)
 	return &Past{run: r.run, snap: snap, now: snap.Time}, nil
 }
 
@@ -93,7 +93,7 @@ func (r *Run) replay(ctx context.Context, head *shard.Head, opts *ReplayOptions,
 	case to > head.Version || from > head.Version || to < head.Info.FirstVersion:
 		return &VersionGoneError{Version: max(from, to), First: head.Info.FirstVersion, Last: head.Version}
 	}
-	rp := &replay{state: shard.NewState()}
+	rp := newReplay()
 	if from > head.Info.FirstVersion {
 		if err := rp.forward(ctx, r, head, from-1); err != nil {
 			return err
@@ -222,7 +222,7 @@ func (v *verifier) commit(ctx context.Context, rp *Replayed) error {
 }
 
 func (v *verifier) compare(rp *Replayed, against string, digest Digest) error {
-	if actual, _ := rp.replay.state.Digest(rp.Run); actual != digest {
+	if actual, _ := rp.replay.Digest(rp.Run); actual != digest {
 		return &VerifyError{ID: rp.Run, Version: rp.Version, Against: against, Expected: digest, Actual: actual}
 	}
 	if v.compared != rp.Version {

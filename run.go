@@ -109,7 +109,8 @@ var errStop = errors.New("stop")
 
 // History returns the run's commits with from <= version, in order, as far as
 // they were acknowledged when the loop begins, read from the log: O(run), not
-// O(log). Each commit belongs to the caller. The loop ends after an error.
+// O(log). What retention removed is left out: the versions begin later then, and go
+// on without gaps. Each commit belongs to the caller. The loop ends after an error.
 func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		head, err := r.head()
@@ -121,23 +122,63 @@ func (r *Run) History(ctx context.Context, from uint64) iter.Seq2[*Commit, error
 	}
 }
 
-// commits reads the commits up to a version from the log.
-func (r *Run) commits(ctx context.Context, snap *shard.Head, from uint64) iter.Seq2[*Commit, error] {
+// commits reads the commits up to a version from the log: from the first one on
+// behind which all are kept.
+func (r *Run) commits(ctx context.Context, head *shard.Head, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		log, err := r.shard.History(ctx)
+		if err == nil && !log.Whole(head.FirstSeq, head.LastSeq) {
+			var kept uint64
+			kept, err = r.keptSince(ctx, log, head)
+			from = max(from, kept)
+		}
+		last := uint64(0)
 		if err == nil {
-			err = log.Stream(ctx, r.ID(), snap.FirstSeq, snap.LastSeq, func(f wal.Frame) error {
-				c, err := op.DecodeCommit(f.Payload)
-				if err == nil && c.Version >= from && !yield(&c, nil) {
-					err = errStop
+			err = r.logged(ctx, log, head, func(c *Commit, _ bool) error {
+				if c.Version < from {
+					return nil
 				}
-				return err
+				if last != 0 && c.Version != last+1 { // removed while it was read
+					return &VersionGoneError{Version: last + 1, First: c.Version, Last: head.Version}
+				}
+				if last = c.Version; !yield(c, nil) {
+					return errStop
+				}
+				return nil
 			})
 		}
 		if err != nil && !errors.Is(err, errStop) {
 			yield(nil, err)
 		}
 	}
+}
+
+// keptSince returns the first version from which on all commits are kept.
+func (r *Run) keptSince(ctx context.Context, log *wal.History, head *shard.Head) (first uint64, err error) {
+	last := uint64(0)
+	err = r.logged(ctx, log, head, func(c *Commit, cut bool) error {
+		if cut && c.Version != last+1 {
+			first = c.Version
+		}
+		last = c.Version
+		return nil
+	})
+	return first, err
+}
+
+// logged reads what the log has of the run up to a version; cut says that
+// something before a commit may not be kept.
+func (r *Run) logged(ctx context.Context, log *wal.History, head *shard.Head, fn func(c *Commit, cut bool) error) error {
+	return log.Stream(ctx, r.ID(), head.FirstSeq, head.LastSeq, func(f wal.Frame) error {
+		if f.Kind != wal.Record {
+			return nil // it stands for commits that are not kept
+		}
+		c, err := op.DecodeCommit(f.Payload)
+		if err != nil {
+			return err
+		}
+		return fn(&c, f.Cut)
+	})
 }
 
 // face is a run as the faces see it.

@@ -196,6 +196,7 @@ func (c *faultChild) end(name string, number int, n note, err error) {
 func (c *faultChild) live(kind byte) {
 	opts := faultOptions(kind)
 	opts.FS, opts.Now = c.fs, func() time.Time { return time.UnixMilli(c.clock.Load()) }
+	opts.PruneInterval = -1 // what it cannot read there is told by an event, and to no caller
 	open := func() (err error) {
 		stopped := make(chan struct{})
 		c.stopped = stopped

@@ -21,9 +21,10 @@ import (
 // (ctx.Err(), ErrClosed, ErrPoisoned, a *CorruptError), or, once the run was
 // deleted, with ErrRunDeleted after the commit that deleted it.
 //
-// The loop may be as slow as it likes: nobody waits for it. What it falls
-// behind with is read from the log. Begin again at any version. A commit
-// belongs to the caller.
+// The loop may be as slow as it likes: nobody waits for it, but that retention
+// leaves what it has not got yet. What it falls behind with is read from the log.
+// Begin again at any version that is kept: what retention removed before the loop
+// began is left out. A commit belongs to the caller.
 func (r *Run) Watch(ctx context.Context, from uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		if err := r.watch(ctx, from, yield); !errors.Is(err, errStop) {
@@ -151,7 +152,8 @@ func (db *DB) Latest() Cursor {
 
 // Watch returns the commits of all runs that the filter chooses, from a place
 // on: those there are, and then those to come, as they become visible. A run's
-// commits come in order and without gaps; between runs there is no order. Of
+// commits come in order and without gaps, but that what retention removed before
+// the loop began, of deleted runs too, is left out; between runs there is no order. Of
 // the filter Namespace, Parent, Name, Tags, From, To and Spaces count. What is
 // said of Run.Watch holds here too; a deleted run's last commit is its deletion.
 // More errors: ErrInvalidCursor where the cursor is of another store.

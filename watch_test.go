@@ -331,7 +331,10 @@ type watchedRuns struct {
 
 func watchComplete(t *testing.T, rng *rand.Rand) {
 	w := &watchedRuns{want: map[run.ID]uint64{}}
-	w.store = newStore(t, func(o *inmem.Options) { o.SegmentSize, o.CheckpointBytes = 8<<10, 16<<10 })
+	w.store = newStore(t, func(o *inmem.Options) {
+		o.SegmentSize, o.CheckpointBytes = 8<<10, 16<<10
+		o.PruneInterval = -1 // else what deleted runs had may go while nobody watches
+	})
 	tick := w.begin()
 	w.tick = tick.ID()
 	var writers, watchers sync.WaitGroup

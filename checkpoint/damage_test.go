@@ -172,12 +172,12 @@ func sealFooter(b []byte) {
 func TestFormatOfTheHeader(t *testing.T) {
 	good := smallFile(t)
 	newer := slices.Clone(good)
-	binary.LittleEndian.PutUint32(newer[8:], FormatVersion+1)
+	binary.LittleEndian.PutUint32(newer[8:], FileVersion+1)
 	sealHeader(newer)
 	_, _, err := readFile(t, newer)
 	var unsupported *op.UnsupportedError
 	require.ErrorAs(t, err, &unsupported)
-	assert.Equal(t, &op.UnsupportedError{File: Name(dir, 9), Version: FormatVersion + 1, Known: FormatVersion}, unsupported)
+	assert.Equal(t, &op.UnsupportedError{File: Name(dir, 9), Version: FileVersion + 1, Known: FileVersion}, unsupported)
 	assert.NotErrorIs(t, err, op.ErrCorrupt)
 
 	zero := slices.Clone(good)

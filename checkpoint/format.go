@@ -28,9 +28,12 @@ const (
 	// maxItem bounds the key and value of one item together, in bytes.
 	maxItem = 1 << 30
 	// maxBlock bounds a block, in bytes: almost full, and then the largest item.
-	maxBlock  = maxItem + 2*blockTarget
-	suffix    = ".ckpt"
-	tmpSuffix = ".tmp" // not finished yet
+	maxBlock = maxItem + 2*blockTarget
+	// FileVersion is the newest format of checkpoints this program reads. In it
+	// blocks may be compressed.
+	FileVersion = 3
+	suffix      = ".ckpt"
+	tmpSuffix   = ".tmp" // not finished yet
 )
 
 // Name returns the path of the checkpoint that covers the log up to sequence.
@@ -158,7 +161,7 @@ func readHeader(f vfs.File, store [16]byte, shard uint32) (h header, err error) 
 		return h, &op.CorruptError{File: name, Offset: 60, Reason: "the checkpoint header's checksum does not match"}
 	}
 	format := binary.LittleEndian.Uint32(b[8:])
-	if err := checkVersion(name, format, FormatVersion); err != nil {
+	if err := checkVersion(name, format, FileVersion); err != nil {
 		return h, err
 	}
 	h = header{
@@ -223,6 +226,12 @@ func readFooter(f vfs.File, size int64) (ft footer, err error) {
 //	0 4  CRC-32C of all that follows
 //	4 4  length of the body
 //	8 …  body
+//
+// In format 3 the highest bit of the length may be set. Then the body is that of a
+// block as it was before compression, as
+//
+//	0 4  its length
+//	4 …  a zstd frame
 //
 // The body of an image's blocks is a sequence of items:
 //

@@ -25,7 +25,7 @@ const (
 	// manifestVersion is the format of manifests this program writes, and the
 	// newest it reads.
 	manifestVersion = 1
-	// FormatVersion is the same of checkpoints.
+	// FormatVersion is the format of checkpoints that are not compressed.
 	FormatVersion = 2
 )
 

@@ -55,6 +55,7 @@ type Files struct {
 	open  map[uint64]vfs.File
 	sizes map[uint64]int64 // those that Within has asked for
 	buf   []byte
+	unpacker
 }
 
 // OpenFiles returns a reader of the checkpoint files in dir.
@@ -69,6 +70,10 @@ func (fs *Files) Close() error {
 	for n, f := range fs.open {
 		err = errors.Join(err, f.Close())
 		delete(fs.open, n)
+	}
+	if fs.zstd != nil {
+		fs.zstd.Close()
+		fs.zstd = nil
 	}
 	return err
 }
@@ -263,7 +268,8 @@ func (fs *Files) blocks(loc Location, fn func(body []byte) error) error {
 		if _, err := readFull(f, head[:], off); err != nil {
 			return err
 		}
-		n := int64(binary.LittleEndian.Uint32(head[4:]))
+		length := binary.LittleEndian.Uint32(head[4:])
+		n := int64(length &^ packedBlock)
 		if n == 0 || n > maxBlock || off+blockHeader+n > end {
 			return corrupt(off, "a block longer than its image, or empty")
 		}
@@ -277,7 +283,14 @@ func (fs *Files) blocks(loc Location, fn func(body []byte) error) error {
 		if crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(head[:]) {
 			return corrupt(off, "a block whose checksum does not match")
 		}
-		switch err := fn(b[4:]); {
+		body, err := b[4:], error(nil)
+		if length&packedBlock != 0 {
+			body, err = fs.unpack(body)
+		}
+		if err == nil {
+			err = fn(body)
+		}
+		switch {
 		case errors.Is(err, errMalformed):
 			return corrupt(off, err.Error())
 		case err != nil:

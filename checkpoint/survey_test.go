@@ -60,7 +60,7 @@ func TestSurveyOfANewerFormat(t *testing.T) {
 	require.NoError(t, write(disk, 7, samples()))
 	b, err := disk.ReadFile(Name(dir, 7))
 	require.NoError(t, err)
-	binary.LittleEndian.PutUint32(b[8:], FormatVersion+1)
+	binary.LittleEndian.PutUint32(b[8:], FileVersion+1)
 	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 	path := filepath.Join(dir, "some.ckpt")
 	require.NoError(t, disk.WriteFile(path, b))

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/klauspost/compress/zstd"
+
 	"inmem/op"
 	"inmem/run"
 	"inmem/vfs"
@@ -26,6 +28,7 @@ type Writer struct {
 	buf      []byte // complete blocks, and the open one from open on
 	open     int    // start of the open block in buf; -1 = none
 	err      error  // the first one, or errDone; nothing is written after it
+	zstd     *zstd.Encoder
 }
 
 var errDone = errors.New("checkpoint: the writer is finished or aborted")
@@ -44,6 +47,18 @@ func NewWriter(fsys vfs.FS, dir string, store [16]byte, shard uint32, sequence u
 	h := header{store: store, shard: shard, sequence: sequence, time: now}
 	w.buf = append(w.buf, h.encode()...)
 	return w, nil
+}
+
+// Compress lets the writer compress blocks. It comes before anything is written.
+func (w *Writer) Compress() error {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return w.fail(err)
+	}
+	w.zstd = enc
+	binary.LittleEndian.PutUint32(w.buf[8:], FileVersion)
+	binary.LittleEndian.PutUint32(w.buf[60:], crc32.Checksum(w.buf[:60], castagnoli))
+	return nil
 }
 
 // block returns the buffer to append to, in an open block.
@@ -70,8 +85,16 @@ func (w *Writer) close() error {
 		return nil
 	}
 	b := w.buf[w.open:]
+	length := uint32(len(b) - blockHeader)
+	if w.zstd != nil {
+		if packed := appendPacked(nil, w.zstd, b[blockHeader:]); packed != nil {
+			b = append(b[:blockHeader], packed...)
+			w.buf = w.buf[:w.open+len(b)]
+			length = uint32(len(packed)) | packedBlock
+		}
+	}
 	w.open = -1
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-blockHeader))
+	binary.LittleEndian.PutUint32(b[4:], length)
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	if len(w.buf) < writeChunk {
 		return nil

@@ -144,7 +144,7 @@ func (c *copier) shard(rec *checkpoint.Shard, time *int64) error {
 		return missing(c.from, err)
 	}
 	for _, part := range sc.Extents() {
-		if err := c.file(part.Path, part.Length); err != nil {
+		if err := c.file(part.Path, part.Length, part.Is); err != nil {
 			return err
 		}
 	}
@@ -162,7 +162,7 @@ func (c *copier) checkpoint() error {
 	keep := map[uint64]bool{0: true} // the marker
 	for file, size := range sizes {
 		keep[file] = true
-		if err := c.file(checkpoint.Name(c.from, file), size); err != nil {
+		if err := c.file(checkpoint.Name(c.from, file), size, nil); err != nil {
 			return err
 		}
 	}
@@ -171,13 +171,21 @@ func (c *copier) checkpoint() error {
 
 const copyChunk = 1 << 20
 
-// file copies the first n bytes of a file, durably but for its name.
-func (c *copier) file(path string, n int64) (err error) {
+// file copies the first n bytes of a file, durably but for its name. Where it is
+// not the file that was meant any more, the store has changed.
+func (c *copier) file(path string, n int64, is func(vfs.File) (bool, error)) (err error) {
 	src, err := c.source.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return missing(c.from, err)
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
+	if is != nil {
+		if same, err := is(src); err != nil {
+			return err
+		} else if !same {
+			return fmt.Errorf("%w: %s was compacted", wal.ErrChanged, path)
+		}
+	}
 	dst, err := c.target.OpenFile(filepath.Join(c.to, filepath.Base(path)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

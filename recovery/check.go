@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -102,6 +103,7 @@ type checker struct {
 	index    *checkpoint.Index
 	replay   replayer
 	compared bool
+	partial  bool // some of the log is not kept
 }
 
 func (c *checker) shard() error {
@@ -109,10 +111,14 @@ func (c *checker) shard() error {
 	c.replay.state = shard.NewState()
 	rec := c.m.Shards[c.i]
 	bounds := wal.Bounds{First: rec.First, Synced: max(rec.Synced, rec.Checkpoint)}
-	if rec.First > 1 {
-		// The beginning of the log is gone: replay from the checkpoint on.
+	compacted, err := wal.Compacted(c.fsys, c.dir, identity(c.m, c.i))
+	if err != nil {
+		return errors.Join(images, err)
+	}
+	if rec.First > 1 || compacted {
+		// Some of the log is not kept: replay from the checkpoint on.
 		bounds.After = rec.Checkpoint
-		c.compared = true
+		c.compared, c.partial = true, true
 		if err := c.load(); err != nil {
 			return errors.Join(images, err)
 		}
@@ -123,7 +129,53 @@ func (c *checker) shard() error {
 	}
 	c.out.Commits, c.out.LogBytes, c.out.TornBytes = sc.Frames, sc.Bytes, sc.Torn
 	c.out.Runs, c.out.Keys = c.replay.state.Len()
+	if c.partial && images == nil && c.index != nil {
+		return c.comparePartial(sc.History(c.fsys, c.dir, identity(c.m, c.i)))
+	}
 	return errors.Join(images, c.compare())
+}
+
+// comparePartial holds those images against the log whose runs it still leads to.
+func (c *checker) comparePartial(log *wal.History) error {
+	runs := map[run.ID]*shard.Past{}
+	var commit op.Commit
+	err := log.Records(context.Background(), log.First(), c.index.Sequence, func(f wal.Frame) error {
+		id := run.ID(f.Payload)
+		past := runs[id]
+		if past == nil {
+			past = shard.NewPast()
+			runs[id] = past
+		}
+		f.Cut = true // what other runs had lies in between, kept or not
+		if err := past.Take(f, &commit); err != nil {
+			return &op.CorruptError{File: c.dir, Offset: f.Offset, Reason: fmt.Sprintf("sequence %d: %v", f.Sequence, err)}
+		}
+		if len(commit.Ops) == 1 && commit.Ops[0].Kind == op.Drop {
+			delete(runs, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for k := range c.index.Entries {
+		e := &c.index.Entries[k]
+		past := runs[e.Run]
+		if past == nil || past.Lost() || past.Version() != e.Version {
+			continue // its history is not kept, or not all of it
+		}
+		if digest, _ := past.Digest(e.Run); digest != e.Digest {
+			return c.differs(e)
+		}
+		c.out.Compared++
+	}
+	return nil
+}
+
+// differs says that an image is not what the log leads to.
+func (c *checker) differs(e *checkpoint.Entry) error {
+	return &op.CorruptError{File: checkpoint.Name(c.dir, c.index.Sequence), Offset: e.Location.Offset,
+		Reason: fmt.Sprintf("the image of run %v differs from a replay of the log", e.Run)}
 }
 
 // frame replays a frame, and compares when the replay has got to where the
@@ -234,8 +286,7 @@ func (c *checker) compare() error {
 	for k := range c.index.Entries {
 		e := &c.index.Entries[k]
 		if digest, ok := c.replay.state.Digest(e.Run); !ok || digest != e.Digest {
-			return &op.CorruptError{File: name, Offset: e.Location.Offset,
-				Reason: fmt.Sprintf("the image of run %v differs from a replay of the log", e.Run)}
+			return c.differs(e)
 		}
 		c.out.Compared++
 	}

@@ -67,7 +67,7 @@ func (r *recovering) more() (*wal.History, error) {
 		case err == nil:
 			r.scanned = sc
 			r.clock.Raise(max(r.replay.time, sc.Time))
-			return sc.History(r.cfg.FS), nil
+			return sc.History(r.cfg.FS, r.dir, identity(r.m, r.i)), nil
 		case !errors.Is(err, wal.ErrChanged) || n == maxReadings:
 			return nil, missing(r.dir, err)
 		}

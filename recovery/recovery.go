@@ -204,7 +204,7 @@ func (r *recovering) read() error {
 		return missing(r.dir, err)
 	}
 	r.scanned = sc
-	r.out.History = sc.History(r.cfg.FS)
+	r.out.History = sc.History(r.cfg.FS, r.dir, identity(r.m, r.i))
 	r.clock.Raise(max(r.replay.time, sc.Time))
 	r.report.fill(sc, r.out.State)
 	return nil

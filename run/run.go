@@ -29,7 +29,7 @@ const (
 )
 
 // Meta describes a run; it is what the one who begins the run gives. It does
-// not change while the run lives.
+// not change while the run lives, but for the tags that say what is kept of it.
 type Meta struct {
 	// ID names the run. The zero ID asks for a new one.
 	ID ID `json:"id,omitzero"`
@@ -102,7 +102,8 @@ type Info struct {
 	Space   bool  `json:"space,omitempty"`
 	Created int64 `json:"created"`
 	Ended   int64 `json:"ended,omitempty"` // 0 = not ended
-	// FirstVersion and LastVersion bound the versions whose commits are kept.
+	// FirstVersion and LastVersion bound the versions that the run has had. What
+	// led to the older ones may not be kept.
 	FirstVersion uint64 `json:"first_version"`
 	LastVersion  uint64 `json:"last_version"`
 }

@@ -218,7 +218,7 @@ func (r *runFound) known() uint64 {
 }
 
 // trimmed reports whether what is missing at the beginning of the run's history
-// was removed by the store itself, which says so in its manifest.
+// was removed by the store itself, which says so in its manifest and in segments.
 func (inv *inventory) trimmed(r *runFound) bool {
 	number := 0
 	switch {
@@ -228,7 +228,8 @@ func (inv *inventory) trimmed(r *runFound) bool {
 		number = r.image.number
 	}
 	sh := inv.shards[number]
-	if inv.manifest == nil || sh == nil || sh.first == 1 {
+	compacted := func(s *segment) bool { return s.Compacted }
+	if inv.manifest == nil || sh == nil || sh.first == 1 && !slices.ContainsFunc(sh.segments, compacted) {
 		return false
 	}
 	below := sh.end

@@ -152,6 +152,9 @@ func (inv *inventory) gaps(sh *shardFiles) {
 	for _, s := range sh.segments {
 		there = append(there, spansOf(s.frames)...)
 		there = append(there, sh.onlySeals(s)...)
+		if s.Compacted && s.Indexed && len(s.Bad) == 0 && len(s.Missing) == 0 {
+			there = append(there, span{s.First, s.IndexLast}) // what is not there is not kept
+		}
 	}
 	slices.SortFunc(there, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 	next := sh.first

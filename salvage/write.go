@@ -191,7 +191,7 @@ func (t *target) append(ctx context.Context, items []item) (err error) {
 				return err
 			}
 		}
-		f, err := reader.Frame(it.offset)
+		f, err := reader.Record(it.offset, it.sequence)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,9 @@ type command struct {
 	loaded *loaded      // install
 	evict  []candidate  // evict
 
+	tend func(*wal.Log) error // tend
+	tag  [2]string            // setTag: key and value
+
 	mode op.Durability
 
 	result  op.Result
@@ -57,6 +60,9 @@ const (
 	imaged  // a checkpoint ended
 	install // a cold run was loaded
 	evict   // runs are to leave memory
+	tend    // do something to the log
+	remove  // delete a run that has ended
+	setTag  // of a run's metadata
 )
 
 // maxKeptBytes bounds the memory a command in the pool holds on to.

@@ -25,8 +25,9 @@ const unknown = ^uint64(0)
 // owner adds to it and wakes watchers, and never waits for them.
 type feed struct {
 	watchers atomic.Int32 // while it is 0 nothing is kept
-	all      bells        // of those who watch the whole shard
-	waiting  []Logged     // the owner's: of the batch at work
+	watching map[*Watcher]struct{}
+	all      bells    // of those who watch the whole shard
+	waiting  []Logged // the owner's: of the batch at work
 
 	mu     sync.Mutex
 	recent []Logged // published, in order
@@ -159,21 +160,24 @@ type Watcher struct {
 	run   *run.ID // nil = all
 	bells *bells
 	bell  chan struct{}
-	after uint64 // everything up to this sequence was read
+	after atomic.Uint64 // everything up to this sequence was read
 }
 
 // Watch returns a watcher of the run, or of all runs if h is nil, that reads
 // what was logged after a sequence. After each batch with something for it bell
 // is rung, which is a channel with room for one. Stop must be called.
 func (s *Shard) Watch(h *Handle, after uint64, bell chan struct{}) *Watcher {
-	w := &Watcher{shard: s, bells: &s.feed.all, bell: bell, after: after}
+	w := &Watcher{shard: s, bells: &s.feed.all, bell: bell}
+	w.after.Store(after)
 	if h != nil {
 		w.run, w.bells = &h.ID, &h.bells
 	}
 	s.feed.mu.Lock()
 	if s.feed.watchers.Add(1) == 1 {
 		s.feed.reset() // the owner may be in a batch of which it has not kept all
+		s.feed.watching = map[*Watcher]struct{}{}
 	}
+	s.feed.watching[w] = struct{}{}
 	s.feed.mu.Unlock()
 	w.bells.change(func(list []chan struct{}) []chan struct{} { return append(list, bell) })
 	return w
@@ -199,30 +203,43 @@ func (w *Watcher) Stop() {
 	f := &w.shard.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.watching, w)
 	if f.watchers.Add(-1) == 0 {
 		f.reset()
 	}
 }
 
+// read returns the sequence up to which all who watch have read everything:
+// nothing behind it is taken away from them.
+func (f *feed) read() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read := unknown
+	for w := range f.watching {
+		read = min(read, w.after.Load())
+	}
+	return read
+}
+
 // After returns the sequence up to which everything was read.
-func (w *Watcher) After() uint64 { return w.after }
+func (w *Watcher) After() uint64 { return w.after.Load() }
 
 // Read hands what is visible and was not read yet to fn, in order, from memory
 // or from the log, and returns when there is no more. After an error of fn it
 // goes on behind the commit that fn got.
 func (w *Watcher) Read(ctx context.Context, fn func(Logged) error) error {
 	give := func(c Logged) error {
-		w.after = c.Sequence
+		w.after.Store(c.Sequence)
 		return fn(c)
 	}
-	list, last, ok := w.shard.feed.since(w.after, w.run)
+	list, last, ok := w.shard.feed.since(w.after.Load(), w.run)
 	if ok {
 		for _, c := range list {
 			if err := give(c); err != nil {
 				return err
 			}
 		}
-		w.after = last
+		w.after.Store(last)
 		return nil
 	}
 	log, err := w.shard.History(ctx)
@@ -230,15 +247,18 @@ func (w *Watcher) Read(ctx context.Context, fn func(Logged) error) error {
 		return err
 	}
 	frame := func(f wal.Frame) error {
+		if f.Kind != wal.Record {
+			return nil // a base stands for commits that are not kept
+		}
 		return give(Logged{Sequence: f.Sequence, Run: run.ID(f.Payload), Payload: f.Payload})
 	}
 	if w.run != nil {
-		err = log.Stream(ctx, *w.run, w.after+1, log.Last(), frame)
+		err = log.Stream(ctx, *w.run, w.after.Load()+1, log.Last(), frame)
 	} else {
-		err = log.Records(ctx, w.after+1, log.Last(), frame)
+		err = log.Records(ctx, w.after.Load()+1, log.Last(), frame)
 	}
 	if err == nil {
-		w.after = log.Last()
+		w.after.Store(log.Last())
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"inmem/actor"
 	"inmem/checkpoint"
@@ -26,7 +27,7 @@ type imager struct {
 	// The owner's.
 	running bool
 	base    int64      // bytes of the log when the last checkpoint was begun
-	begun   int64      // … and the time, Unix ms
+	taken   int64      // … and the time, Unix ms
 	next    int64      // bytes it must grow before the next is considered
 	waiting []*command // those who asked for a checkpoint that has not begun …
 	served  []*command // … and for the one that is running
@@ -38,6 +39,8 @@ type imager struct {
 	deleted []run.ID
 	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
 	last    uint64               // sequence of that checkpoint; 0 = none
+	gone    int                  // how many deleted runs it has
+	begun   atomic.Int64         // base, for others
 	outcome error                // of the checkpoint taken last; for others after the end
 }
 
@@ -65,14 +68,15 @@ func newImager(s *Shard) *imager {
 		entries: map[run.ID]*checkpoint.Entry{}, pending: map[run.ID]*Snapshot{},
 	}
 	if s.cfg.Clock != nil {
-		im.begun = s.cfg.Clock.Now() // or earlier, which nobody knows
+		im.taken = s.cfg.Clock.Now() // or earlier, which nobody knows
 	}
 	if x := s.cfg.Index; x != nil {
 		for i := range x.Entries {
 			im.entries[x.Entries[i].Run] = &x.Entries[i]
 		}
-		im.deleted, im.last = x.Deleted, x.Sequence
+		im.deleted, im.last, im.gone = x.Deleted, x.Sequence, len(x.Deleted)
 	}
+	im.begun.Store(im.base)
 	return im
 }
 
@@ -179,7 +183,7 @@ func (im *imager) considerTime(silent bool) {
 	if im.running || s.cfg.CheckpointBytes < 0 || grown < shortTail || s.health.Err() != nil {
 		return
 	}
-	if !silent && s.cfg.Clock.Now()-im.begun < oldTail {
+	if !silent && s.cfg.Clock.Now()-im.taken < oldTail {
 		return
 	}
 	if grown >= s.state.dirtyBytes()/idleShare {
@@ -216,8 +220,9 @@ func (im *imager) begin() {
 	}
 	clear(s.state.dirty)
 	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
-	im.running, im.begun = true, job.now
+	im.running, im.taken = true, job.now
 	im.base, im.next = int64(s.log.Stats().Bytes), max(s.cfg.CheckpointBytes, 0)
+	im.begun.Store(im.base)
 	im.served, im.waiting = append(im.served, im.waiting...), nil
 	im.jobs <- job // has room: one job at a time, but for the final one
 }
@@ -253,6 +258,11 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if cfg.Zstd {
+		if err := w.Compress(); err != nil {
+			return 0, errors.Join(err, w.Abort())
+		}
+	}
 	next := maps.Clone(im.entries)
 	for _, id := range im.deleted {
 		delete(next, id)
@@ -279,7 +289,7 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	}
 	im.files.Lock()
 	defer im.files.Unlock()
-	im.entries, im.last = next, job.sequence
+	im.entries, im.last, im.gone = next, job.sequence, len(im.deleted)
 	clear(im.pending)
 	im.shard.metrics.checkpoints.Add(1)
 	keep := map[uint64]bool{job.sequence: true}

@@ -8,6 +8,18 @@ type counters struct {
 	lent                                atomic.Uint64
 	expired, checkpoints, loads         atomic.Uint64
 	runs                                atomic.Int64
+
+	removed, compacted, freed, rewritten atomic.Uint64
+	dead                                 atomic.Int64
+}
+
+// swept counts what a sweep did.
+func (c *counters) swept(out *Swept) {
+	c.removed.Add(uint64(out.Removed))
+	c.compacted.Add(uint64(out.Compacted))
+	c.freed.Add(uint64(max(out.Freed, 0)))
+	c.rewritten.Add(uint64(out.Written))
+	c.dead.Store(max(out.DeadBytes-out.Freed, 0))
 }
 
 // batch counts a batch of n commands, of which some made a commit.
@@ -43,6 +55,13 @@ type Metrics struct {
 	Bytes        int64  // of memory that the runs take, those on disk with what is known of them
 	ColdRuns     int64  // of Runs, those whose keys are only on disk
 	Loads        uint64 // of such runs into memory
+
+	// What retention did to the log: see inmem.DB.Prune.
+	SegmentsRemoved   uint64 // files that were given back as a whole
+	SegmentsCompacted uint64 // files that were made anew without what is not kept
+	FreedBytes        uint64 // given back by both …
+	RewrittenBytes    uint64 // … and written for it
+	DeadBytes         int64  // left as of the last sweep, in segments of which more is kept than not
 }
 
 // Metrics returns the shard's figures.
@@ -53,6 +72,8 @@ func (s *Shard) Metrics() Metrics {
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
 		Loads: s.metrics.loads.Load(),
+		SegmentsRemoved: s.metrics.removed.Load(), SegmentsCompacted: s.metrics.compacted.Load(),
+		FreedBytes: s.metrics.freed.Load(), RewrittenBytes: s.metrics.rewritten.Load(), DeadBytes: s.metrics.dead.Load(),
 	}
 	for _, h := range s.handles.Range {
 		if snap := h.(*Handle).snapshot.Load(); snap != nil {

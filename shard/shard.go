@@ -47,6 +47,7 @@ type Config struct {
 	Manifest *checkpoint.ManifestFile
 	Index    *checkpoint.Index // nil = no checkpoint yet
 	Tail     int64             // bytes of log that were replayed
+	Zstd     bool              // compress images
 	// CheckpointBytes is how much the log grows before the next checkpoint, at
 	// least; negative = never.
 	CheckpointBytes int64
@@ -73,6 +74,9 @@ type Shard struct {
 	// refreshing is held by the owner of a shard that is only read.
 	refreshing sync.Mutex
 
+	sweeping sync.Mutex      // held by who sweeps
+	noBase   map[run.ID]bool // the sweeper's: runs whose history cannot be cut
+
 	// turn is held by who is the owner just now: the shard's goroutine for each
 	// batch, or a caller that finds it free and carries out its command itself.
 	turn   sync.Mutex
@@ -94,7 +98,7 @@ type Shard struct {
 // New publishes what recovery found and starts the shard.
 func New(cfg Config) *Shard {
 	s := &Shard{
-		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory,
+		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory, noBase: map[run.ID]bool{},
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize),
 	}
@@ -309,6 +313,15 @@ func (s *Shard) step(c *command, now int64) bool {
 		s.installed(c)
 	case evict:
 		s.evicted(c)
+	case remove:
+		commit, c.err = s.state.Remove(c.id, now)
+	case setTag:
+		commit, c.err = s.state.SetTag(c.id, c.tag[0], c.tag[1], c.req.Fence, now)
+	case tend:
+		if c.err = c.tend(s.log); c.err != nil && !errors.Is(c.err, op.ErrDiskFull) {
+			s.health.Poison(c.err)
+			return false
+		}
 	}
 	if commit != nil && c.err == nil && s.fits(c) {
 		c.err = s.append(commit, c)

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"io/fs"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -102,9 +103,16 @@ func TestSegmentMissing(t *testing.T) {
 		_, _, err := read(mem, Bounds{First: 1})
 		requireCorrupt(t, err, p(1), 0)
 	})
-	t.Run("one too many in front", func(t *testing.T) {
-		_, _, err := read(chain(t, 4), Bounds{First: 4})
-		requireCorrupt(t, err, p(1), 0)
+	t.Run("one that a crash left when it was trimmed off", func(t *testing.T) {
+		mem := chain(t, 4)
+		recs, sc, err := read(mem, Bounds{First: 4})
+		require.NoError(t, err)
+		require.Equal(t, uint64(4), recs[0].seq)
+		l, err := Open(mem, logDir, testID, sc, testOptions())
+		require.NoError(t, err)
+		mustClose(t, l)
+		_, err = mem.Stat(p(1))
+		require.ErrorIs(t, err, fs.ErrNotExist)
 	})
 	t.Run("those that were pruned", func(t *testing.T) {
 		mem := chain(t, 4)

@@ -27,6 +27,9 @@ type Dump struct {
 	// successor.
 	Indexed            bool
 	Streams, Positions uint32 // in the index
+	// Compacted says that it holds what was kept of its frames: their sequences
+	// have gaps.
+	Compacted bool
 
 	// Flaw is what is wrong behind the last good frame; "" = nothing. It is a
 	// write that a crash cut short, Tail bytes of it, unless Evidence says how
@@ -83,7 +86,7 @@ func ReadSegment(fsys vfs.FS, path string, fn func(Frame) error) (d *Dump, err e
 
 // header fills in what the segment's header says. A file by itself has nothing
 // to be compared with, so its own word on store, shard and name is taken.
-func (d *Dump) header(f vfs.File, seg *segment) (err error) {
+func (d *Dump) header(f vfs.File, seg *segment) error {
 	b := make([]byte, segmentHeader)
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
 		return err
@@ -91,7 +94,8 @@ func (d *Dump) header(f vfs.File, seg *segment) (err error) {
 	d.Identity = Identity{Store: [16]byte(b[16:32]), Shard: binary.LittleEndian.Uint32(b[12:])}
 	d.Created = int64(binary.LittleEndian.Uint64(b[48:]))
 	name := segmentPath(filepath.Dir(d.Path), binary.LittleEndian.Uint64(b[32:]))
-	d.First, seg.salt, err = readSegmentHeader(f, name, d.Identity)
+	h, err := readSegmentHeader(f, name, d.Identity)
+	d.First, d.Compacted, seg.salt, seg.compacted = h.first, h.compacted, h.salt, h.compacted
 	var corrupt *op.CorruptError
 	if errors.As(err, &corrupt) {
 		corrupt.File = d.Path
@@ -119,7 +123,7 @@ func (d *Dump) frames(w *window, seg *segment, fn func(Frame) error) error {
 		if d.Flaw = h.flaw(seg.salt, d.End, w.size); d.Flaw != "" {
 			return nil
 		}
-		if h.sequence != d.Last+1 {
+		if h.sequence != d.Last+1 && !(d.Compacted && h.sequence > d.Last) {
 			d.Flaw = fmt.Sprintf("a frame with sequence %d, where %d was expected", h.sequence, d.Last+1)
 			return nil
 		}
@@ -130,22 +134,40 @@ func (d *Dump) frames(w *window, seg *segment, fn func(Frame) error) error {
 		if d.Flaw = h.flawFrame(frame); d.Flaw != "" {
 			return nil
 		}
-		err = fn(Frame{
+		err = d.deliver(Frame{
 			Kind: Kind(h.kind), Sequence: h.sequence, Synced: h.synced, Offset: d.End,
 			Payload: frame[frameHeader : frameHeader+int(h.length)],
-		})
+		}, fn)
+		if errors.Is(err, errPacked) {
+			d.Flaw = err.Error()
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		d.Last = h.sequence
 		d.End += frameSize(int(h.length))
 	}
 	return nil
 }
 
+// deliver hands a frame to fn, or what is packed in it.
+func (d *Dump) deliver(f Frame, fn func(Frame) error) error {
+	if f.Kind != Packed || !d.Compacted {
+		d.Last = f.Sequence
+		return fn(f)
+	}
+	return unpack(f, func(inner Frame) error {
+		d.Last = inner.Sequence
+		return fn(inner)
+	})
+}
+
 // judgeIndexed judges a file that ends with an index: its footer was written
 // when everything before it was on the device.
 func (d *Dump) judgeIndexed(f vfs.File, ft footer) error {
+	if d.Flaw == "" && d.Compacted && d.Last <= ft.last {
+		d.Last = ft.last // it covers more than it has
+	}
 	if d.Flaw == "" && d.Last != ft.last {
 		d.Flaw = fmt.Sprintf("the frames end at sequence %d, but the index says %d", d.Last, ft.last)
 	}

@@ -74,7 +74,7 @@ func TestOlderFormatGetsNoNewRecords(t *testing.T) {
 	mustClose(t, l)
 	require.Len(t, mem.Files(), 2, "one new segment, not one for each record")
 	require.EqualValues(t, 1, formatOf(t, mem, 1))
-	require.EqualValues(t, FormatVersion, formatOf(t, mem, next))
+	require.EqualValues(t, logFormat, formatOf(t, mem, next))
 	got, l = reopen(t, mem, testOptions())
 	requireRecs(t, want, got)
 	want = append(want, add(t, l, 2, 100))
@@ -94,7 +94,7 @@ func TestOlderFormatWithoutFrames(t *testing.T) {
 	_, sc := mustRead(t, mem)
 	salt := sc.segments[0].salt
 	_, l := reopen(t, mem, testOptions())
-	require.EqualValues(t, FormatVersion, formatOf(t, mem, 1))
+	require.EqualValues(t, logFormat, formatOf(t, mem, 1))
 	want := []rec{add(t, l, 1, 100)}
 	require.NoError(t, l.Commit(op.Strict))
 	require.EqualValues(t, l.Next()-1, l.Synced())

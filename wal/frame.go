@@ -12,9 +12,15 @@ type Kind uint8
 const (
 	// Record is one commit. Its payload begins with the 16 bytes of its stream.
 	Record Kind = 1
+	// Base stands for all records of its stream up to its sequence. Its payload is
+	// a record, of what these led to. It is in compacted segments only.
+	Base Kind = 2
 	// Seal says that everything before it was on the device when it was
 	// written. Its payload is the time, Unix milliseconds, 8 bytes.
 	Seal Kind = 128
+	// Packed is several records and bases, compressed. It is in compacted
+	// segments only, and nobody but this package gets to see it.
+	Packed Kind = 129
 )
 
 const (
@@ -35,6 +41,9 @@ type Frame struct {
 	Synced   int64 // bytes of the segment that were on the device when it was written
 	Offset   int64 // in its segment
 	Payload  []byte
+	// Cut says that records of the stream before this one, but behind the one
+	// that was handed out before, may have been there and are not kept.
+	Cut bool
 }
 
 // frameSize is the space a frame with n bytes of payload takes in a segment.

@@ -126,7 +126,7 @@ func (tl *timeline) later(v *traveller, sc *Scanned) error {
 			return fmt.Errorf("a copy has %d records up to %d, and %d torn bytes", len(recs), copied.Last, copied.Torn)
 		}
 	}
-	h := sc.History(&traveller{moments: tl.moments, now: len(tl.moments) - 1})
+	h := sc.History(&traveller{moments: tl.moments, now: len(tl.moments) - 1}, logDir, testID)
 	for stream := range byte(3) {
 		var want, got []rec
 		for _, r := range tl.recs[:tl.upTo(sc.Last)] {

@@ -90,13 +90,15 @@ type Log struct {
 	stop  chan struct{} // closed by Close
 	ended chan struct{}
 	kick  chan struct{}
-	seals chan segment // full segments that need their index
+	seals chan segment       // full segments that need their index
+	asks  chan chan struct{} // closed once the segments that were full are sealed
 
 	syncing sync.Mutex // held during a sync and while the active file changes
 	mu      sync.Mutex // guards disk and indexed
 	disk    diskState
 	indexed map[uint64]bool // segments, by first sequence, whose index got to the disk since forget
 	failed  atomic.Pointer[error]
+	trimmed atomic.Uint64 // the log was trimmed up to this sequence, which is its first
 
 	bytes, syncs, rotations atomic.Uint64
 }
@@ -129,7 +131,7 @@ func Open(fsys vfs.FS, dir string, id Identity, sc *Scanned, opts Options) (*Log
 		segments: sc.segments[:n:n], active: sc.segments[n],
 		next: sc.Last + 1, sealed: sc.Sealed || sc.Last == 0,
 		stop: make(chan struct{}), ended: make(chan struct{}),
-		indexed: map[uint64]bool{}, kick: make(chan struct{}, 1), seals: make(chan segment, 1),
+		indexed: map[uint64]bool{}, kick: make(chan struct{}, 1), seals: make(chan segment, 1), asks: make(chan chan struct{}),
 		timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()

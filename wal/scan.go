@@ -42,10 +42,21 @@ type Scanned struct {
 	synced   int64
 }
 
-// Extent is the beginning of a file.
+// Extent is the beginning of a segment file.
 type Extent struct {
 	Path   string
 	Length int64
+	salt   uint32
+}
+
+// Is reports whether f is still the segment that was scanned. One that was
+// compacted since is another one.
+func (e *Extent) Is(f vfs.File) (bool, error) {
+	b := make([]byte, 4)
+	if _, err := f.ReadAt(b, 40); err != nil && err != io.EOF {
+		return false, err
+	}
+	return binary.LittleEndian.Uint32(b) == e.salt, nil
 }
 
 // Extents returns what of the log's files makes up what was scanned. It stays
@@ -54,7 +65,7 @@ func (sc *Scanned) Extents() []Extent {
 	list := make([]Extent, len(sc.segments))
 	for i := range sc.segments {
 		seg := &sc.segments[i]
-		list[i] = Extent{seg.path, seg.end}
+		list[i] = Extent{seg.path, seg.end, seg.salt}
 		if seg.indexed && i < len(list)-1 {
 			list[i].Length = seg.size
 		}
@@ -71,6 +82,7 @@ type scanner struct {
 	fn     func(Frame) error
 	out    *Scanned
 	verify bool
+	known  []segment // those that were read before, of which the last one may have grown
 }
 
 // ErrChanged says that the log got another segment, or lost one, while it was
@@ -109,13 +121,18 @@ func scan(fsys vfs.FS, dir string, id Identity, bounds Bounds, fn func(Frame) er
 	return s.scan()
 }
 
+// ErrPruned says that records which are asked for were in the log and are not
+// kept any more.
+var ErrPruned = errors.New("inmem: what was logged since is not kept any more")
+
 // More reads what was logged since sc was returned, hands it to fn, in order,
 // and returns the verdict over all of it; Frames and Bytes are those that were
 // added. Errors are those of Scan, also that of a log that is not the one that
-// was scanned. After an error some records may have been handed out.
+// was scanned, and ErrPruned where some of it is not kept any more. After an
+// error some records may have been handed out.
 func (sc *Scanned) More(fsys vfs.FS, dir string, id Identity, fn func(Frame) error) (*Scanned, error) {
-	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: Bounds{First: sc.segments[0].first, After: sc.Last}, fn: fn}
-	s.out = &Scanned{Last: sc.Last, Time: sc.Time, Sealed: sc.Sealed, synced: sc.synced, segments: slices.Clone(sc.segments)}
+	s := &scanner{fsys: fsys, dir: dir, id: id, bounds: Bounds{First: sc.segments[0].first, After: sc.Last}, fn: fn, known: sc.segments}
+	s.out = &Scanned{Last: sc.Last, Time: sc.Time, Sealed: sc.Sealed, synced: sc.synced}
 	return s.scan()
 }
 
@@ -127,7 +144,7 @@ func (s *scanner) scan() (*Scanned, error) {
 	s.out.halfMade = halfMade
 	if err := s.read(paths); err != nil {
 		now, _, listErr := listSegments(s.fsys, s.dir)
-		if listErr == nil && !slices.Equal(now, paths) {
+		if listErr == nil && (!slices.Equal(now, paths) || s.replaced()) {
 			return nil, &changedError{err}
 		}
 		return nil, err
@@ -135,14 +152,30 @@ func (s *scanner) scan() (*Scanned, error) {
 	return s.out, nil
 }
 
+// replaced reports whether a segment is not the file any more that it was when
+// its header was read.
+func (s *scanner) replaced() bool {
+	for i := range s.out.segments {
+		seg := &s.out.segments[i]
+		h, err := s.header(seg.path)
+		if err == nil && h.salt != seg.salt {
+			return true
+		}
+	}
+	return false
+}
+
 // read reads the segments at paths, which are all there are, from where it is
 // known on.
 func (s *scanner) read(paths []string) error {
-	known := max(len(s.out.segments)-1, 0) // the last one may have grown
 	if err := s.headers(paths); err != nil {
 		return err
 	}
-	for i := known; i < len(s.out.segments); i++ {
+	from := 0
+	if n := len(s.known); n > 0 { // the last one may have grown
+		from = slices.IndexFunc(s.out.segments, func(seg segment) bool { return seg.first == s.known[n-1].first })
+	}
+	for i := from; i < len(s.out.segments); i++ {
 		if err := s.segment(i); err != nil {
 			return err
 		}
@@ -156,39 +189,90 @@ func (s *scanner) read(paths []string) error {
 }
 
 // headers fills in the segments and refuses a chain that does not begin where
-// the manifest says, or is not the one that is known.
+// the manifest says, or is not the one that is known. Files that were trimmed
+// off the beginning, or that a compacted segment covers, are what a crash left.
 func (s *scanner) headers(paths []string) error {
-	if len(paths) == 0 {
-		return &op.CorruptError{File: segmentPath(s.dir, s.bounds.First), Reason: "the log has no segments"}
+	covered := s.bounds.First - 1
+	older := map[string]*segment{}
+	for i := range s.known {
+		older[s.known[i].path] = &s.known[i]
 	}
-	known := s.out.segments
-	for i, path := range paths {
-		if i < len(known)-1 && path == known[i].path {
+	for _, path := range paths {
+		if named(path) <= covered {
+			s.out.halfMade = append(s.out.halfMade, path)
 			continue
 		}
-		f, err := s.fsys.OpenFile(path, os.O_RDONLY, 0)
-		if err != nil {
-			return err
+		seg := segment{path: path}
+		if before := older[path]; before != nil {
+			seg = *before
 		}
-		first, salt, err := readSegmentHeader(f, path, s.id)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
+		if before := older[path]; before == nil || before == &s.known[len(s.known)-1] {
+			h, err := s.header(path)
+			if err != nil {
+				return err
+			}
+			if before != nil && (h.first != before.first || h.salt != before.salt) {
+				if h.compacted {
+					return fmt.Errorf("%w: %s was compacted", ErrPruned, path)
+				}
+				return &op.CorruptError{File: path, Reason: "the segment is not the one that was read before"}
+			}
+			seg.first, seg.salt, seg.compacted, seg.last = h.first, h.salt, h.compacted, h.last
 		}
-		switch {
-		case i >= len(known):
-			s.out.segments = append(s.out.segments, segment{path: path, first: first, salt: salt})
-		case first != known[i].first || salt != known[i].salt:
-			return &op.CorruptError{File: path, Reason: "the segment is not the one that was read before"}
+		if seg.compacted {
+			covered = seg.last
 		}
+		s.out.segments = append(s.out.segments, seg)
 	}
-	if len(paths) < len(known) {
-		return &op.CorruptError{File: known[len(known)-1].path, Reason: "the segment was read before and is gone"}
+	return s.chain()
+}
+
+// chain judges the beginning of the log, and that it has what is known.
+func (s *scanner) chain() error {
+	segments := s.out.segments
+	if n := len(s.known); n > 0 {
+		last := s.known[n-1]
+		if slices.ContainsFunc(segments, func(seg segment) bool { return seg.first == last.first }) {
+			return nil
+		}
+		if len(segments) > 0 && s.goesOnBehind(last.first) {
+			return fmt.Errorf("%w: %s is gone", ErrPruned, last.path)
+		}
+		return &op.CorruptError{File: last.path, Reason: "the segment was read before and is gone"}
 	}
-	if first := s.out.segments[0]; first.first != s.bounds.First {
+	if len(segments) == 0 {
+		return &op.CorruptError{File: segmentPath(s.dir, s.bounds.First), Reason: "the log has no segments"}
+	}
+	if first := segments[0]; first.first != s.bounds.First {
 		return &op.CorruptError{File: first.path, Reason: fmt.Sprintf(
 			"the log begins at sequence %d, but the manifest says %d: a segment is missing or too many", first.first, s.bounds.First)}
 	}
 	return nil
+}
+
+// goesOnBehind reports whether the log has segments behind a sequence, as it has
+// where what was up to there is not kept.
+func (s *scanner) goesOnBehind(sequence uint64) bool {
+	last := s.out.segments[len(s.out.segments)-1]
+	return last.first > sequence
+}
+
+// header reads the header of the segment at path, and of a compacted one also
+// how far it goes.
+func (s *scanner) header(path string) (h headerInfo, err error) {
+	f, err := s.fsys.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return h, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h, err = readSegmentHeader(f, path, s.id)
+	if err != nil || !h.compacted {
+		return h, err
+	}
+	sealed := &sealedFile{f: f, seg: segment{path: path}}
+	err = sealed.read(s.id)
+	h.last = sealed.ft.last
+	return h, err
 }
 
 // segment reads the i-th segment.
@@ -207,6 +291,9 @@ func (s *scanner) segment(i int) (err error) {
 	if err != nil {
 		return err
 	}
+	if seg.compacted {
+		return s.compacted(i, f)
+	}
 	last := ft.last
 	if i < len(s.out.segments)-1 {
 		last = s.out.segments[i+1].first - 1
@@ -224,6 +311,36 @@ func (s *scanner) segment(i int) (err error) {
 		return nil
 	}
 	return s.older(f, seg, size, last, ft, sealed)
+}
+
+// compacted takes a compacted segment. It has nothing that is handed out: only
+// what a checkpoint covers is compacted.
+func (s *scanner) compacted(i int, f vfs.File) error {
+	seg := &s.out.segments[i]
+	sealed := &sealedFile{f: f, seg: *seg}
+	if err := sealed.read(s.id); err != nil {
+		return err
+	}
+	corrupt := func(reason string) error {
+		return &op.CorruptError{File: seg.path, Offset: sealed.ft.end, Reason: reason}
+	}
+	switch {
+	case sealed.seg.salt != seg.salt:
+		return corrupt("the segment was replaced while it was read")
+	case i == len(s.out.segments)-1:
+		return corrupt("the segment is compacted, but the next one is missing")
+	case s.out.segments[i+1].first != seg.last+1:
+		return corrupt(fmt.Sprintf("the segment goes up to sequence %d, but the next one begins with %d", seg.last, s.out.segments[i+1].first))
+	case seg.last > s.bounds.After:
+		return corrupt(fmt.Sprintf("the segment is compacted up to sequence %d, but the checkpoint covers only %d", seg.last, s.bounds.After))
+	}
+	if s.verify {
+		if err := sealed.verify(); err != nil {
+			return err
+		}
+	}
+	*seg, s.out.Last, s.out.Sealed = sealed.seg, seg.last, false
+	return nil
 }
 
 // older reads a segment that has a successor: everything up to the successor's

@@ -2,11 +2,13 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 
 	"inmem/op"
@@ -18,9 +20,13 @@ const (
 	segmentHeader = 64
 	segmentSuffix = ".wal"
 	temporary     = ".tmp"
-	// FormatVersion is the segment format this program writes, and the newest
-	// it reads. Since format 2 commits may have puts of a version.
-	FormatVersion = 2
+	// FormatVersion is the newest segment format this program reads. Segments
+	// that are appended to are written in logFormat, where commits may have puts
+	// of a version, and compacted ones in format 3: so a store in which nothing
+	// was compacted is one for programs that know only the former.
+	FormatVersion   = 3
+	logFormat       = 2
+	compactedFormat = 3
 )
 
 // Identity says whose log a directory holds, so that a file of another store
@@ -40,6 +46,8 @@ type segment struct {
 	size    int64   // of the file, where Scan found an index in it
 	indexed bool    // the file ends with an index …
 	entries []entry // … and until then these say where its records are
+	// compacted: it has what was kept of its frames, which has gaps, and is sealed.
+	compacted bool
 }
 
 // begin returns the offset of the first frame that was not read yet.
@@ -65,9 +73,13 @@ func segmentPath(dir string, first uint64) string {
 // Magic, version and checksum stay where they are in every version, so that an
 // older program can tell a newer format from damage.
 func encodeSegmentHeader(id Identity, first uint64, salt uint32, created int64) []byte {
+	return encodeHeader(logFormat, id, first, salt, created)
+}
+
+func encodeHeader(format uint32, id Identity, first uint64, salt uint32, created int64) []byte {
 	b := make([]byte, segmentHeader)
 	copy(b, segmentMagic)
-	binary.LittleEndian.PutUint32(b[8:], FormatVersion)
+	binary.LittleEndian.PutUint32(b[8:], format)
 	binary.LittleEndian.PutUint32(b[12:], id.Shard)
 	copy(b[16:], id.Store[:])
 	binary.LittleEndian.PutUint64(b[32:], first)
@@ -77,44 +89,57 @@ func encodeSegmentHeader(id Identity, first uint64, salt uint32, created int64) 
 	return b
 }
 
+// headerInfo is what a segment's header says, once it was judged.
+type headerInfo struct {
+	first     uint64
+	salt      uint32
+	compacted bool
+	last      uint64 // of a compacted one, where it was asked for
+}
+
 // readSegmentHeader reads and judges the header of the segment at path.
-func readSegmentHeader(f io.ReaderAt, path string, id Identity) (first uint64, salt uint32, err error) {
+func readSegmentHeader(f io.ReaderAt, path string, id Identity) (h headerInfo, err error) {
+	corrupt := func(off int64, reason string) (headerInfo, error) {
+		return headerInfo{}, &op.CorruptError{File: path, Offset: off, Reason: reason}
+	}
 	b := make([]byte, segmentHeader)
 	if n, err := f.ReadAt(b, 0); err != nil {
 		if err == io.EOF {
-			return 0, 0, &op.CorruptError{File: path, Offset: int64(n), Reason: "the segment ends inside its header"}
+			return corrupt(int64(n), "the segment ends inside its header")
 		}
-		return 0, 0, err
+		return h, err
 	}
 	if string(b[:8]) != segmentMagic {
-		return 0, 0, &op.CorruptError{File: path, Offset: 0, Reason: "not a log segment: the magic does not match"}
+		return corrupt(0, "not a log segment: the magic does not match")
 	}
 	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return 0, 0, &op.CorruptError{File: path, Offset: 60, Reason: "the segment header's checksum does not match"}
+		return corrupt(60, "the segment header's checksum does not match")
 	}
-	switch v := binary.LittleEndian.Uint32(b[8:]); {
-	case v > FormatVersion:
-		return 0, 0, &op.UnsupportedError{File: path, Version: v, Known: FormatVersion}
-	case v == 0:
-		return 0, 0, &op.CorruptError{File: path, Offset: 8, Reason: "format version 0 was never written"}
+	version := binary.LittleEndian.Uint32(b[8:])
+	switch {
+	case version > FormatVersion:
+		return h, &op.UnsupportedError{File: path, Version: version, Known: FormatVersion}
+	case version == 0:
+		return corrupt(8, "format version 0 was never written")
 	}
 	if [16]byte(b[16:32]) != id.Store || binary.LittleEndian.Uint32(b[12:]) != id.Shard {
-		return 0, 0, &op.CorruptError{File: path, Offset: 12, Reason: "the segment belongs to another store or shard"}
+		return corrupt(12, "the segment belongs to another store or shard")
 	}
-	first, salt = binary.LittleEndian.Uint64(b[32:]), binary.LittleEndian.Uint32(b[40:])
-	if path != segmentPath(filepath.Dir(path), first) {
-		return 0, 0, &op.CorruptError{File: path, Offset: 32, Reason: "the segment's name and its header disagree"}
+	h.first, h.salt = binary.LittleEndian.Uint64(b[32:]), binary.LittleEndian.Uint32(b[40:])
+	h.compacted = version == compactedFormat
+	if path != segmentPath(filepath.Dir(path), h.first) {
+		return corrupt(32, "the segment's name and its header disagree")
 	}
-	return first, salt, nil
+	return h, nil
 }
 
-// older reports whether a segment has a format before the present one: frames
+// older reports whether a segment has a format before that of the log: frames
 // that are new in this one must not be written to it, or a program that knows
 // the older format would take them for damage.
 func older(f io.ReaderAt) (bool, error) {
 	b := make([]byte, 4)
 	_, err := f.ReadAt(b, 8)
-	return binary.LittleEndian.Uint32(b) < FormatVersion, err
+	return binary.LittleEndian.Uint32(b) < logFormat, err
 }
 
 // listSegments returns the paths of the log's segments in order, and of the
@@ -140,6 +165,31 @@ func listSegments(fsys vfs.FS, dir string) (segments, halfMade []string, err err
 	}
 	sort.Strings(segments) // fixed-width hexadecimal: the order of the sequences
 	return segments, halfMade, nil
+}
+
+// named returns the sequence that a segment's path says.
+func named(path string) uint64 {
+	n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentSuffix), 16, 64)
+	return n // listSegments has made sure that it is a number
+}
+
+// Compacted reports whether segments of the log in dir were compacted.
+func Compacted(fsys vfs.FS, dir string, id Identity) (bool, error) {
+	paths, _, err := listSegments(fsys, dir)
+	if err != nil {
+		return false, err
+	}
+	s := &scanner{fsys: fsys, dir: dir, id: id}
+	for _, path := range paths {
+		h, err := s.header(path)
+		if errors.Is(err, op.ErrCorrupt) || errors.Is(err, op.ErrUnsupported) {
+			continue // Scan will say so
+		}
+		if err != nil || h.compacted {
+			return h.compacted, err
+		}
+	}
+	return false, nil
 }
 
 // Unused reports whether the log in dir, if there is one, was created but

@@ -25,23 +25,27 @@ var goldenHeaders = []string{
 		"101112131415161718191a1b1c1d1e1f" +
 		"0900000000000000" + "44332211" + "00000000" +
 		"0068e5cf8b010000" + "00000000" + "fe24a3c4",
+	3: "696e6d656d57414c" + "03000000" + "07000000" + // compacted
+		"101112131415161718191a1b1c1d1e1f" +
+		"0900000000000000" + "44332211" + "00000000" +
+		"0068e5cf8b010000" + "00000000" + "54d0cd60",
 }
 
 func TestGoldenSegmentHeader(t *testing.T) {
 	require.Len(t, goldenHeaders, FormatVersion+1)
-	require.Equal(t, goldenHeaders[FormatVersion], hex.EncodeToString(encodeSegmentHeader(testID, 9, 0x11223344, testNow)))
+	require.Equal(t, goldenHeaders[logFormat], hex.EncodeToString(encodeSegmentHeader(testID, 9, 0x11223344, testNow)))
+	require.Equal(t, goldenHeaders[compactedFormat], hex.EncodeToString(encodeHeader(compactedFormat, testID, 9, 0x11223344, testNow)))
 	path := segmentPath(logDir, 9)
 	require.Equal(t, "log/0000000000000009.wal", path)
 	for format, golden := range goldenHeaders[1:] {
 		b, err := hex.DecodeString(golden)
 		require.NoError(t, err)
-		first, salt, err := readSegmentHeader(bytes.NewReader(b), path, testID)
+		h, err := readSegmentHeader(bytes.NewReader(b), path, testID)
 		require.NoError(t, err)
-		require.Equal(t, uint64(9), first)
-		require.Equal(t, uint32(0x11223344), salt)
+		require.Equal(t, headerInfo{first: 9, salt: 0x11223344, compacted: format+1 == compactedFormat}, h)
 		old, err := older(bytes.NewReader(b))
 		require.NoError(t, err)
-		require.Equal(t, format+1 < FormatVersion, old)
+		require.Equal(t, format+1 < logFormat, old)
 	}
 }
 
@@ -70,14 +74,14 @@ func TestSegmentHeaderVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := c.change(encodeSegmentHeader(testID, 9, rawSalt, testNow))
-			_, _, err := readSegmentHeader(bytes.NewReader(b), path, testID)
+			_, err := readSegmentHeader(bytes.NewReader(b), path, testID)
 			requireCorrupt(t, err, path, c.offset)
 		})
 	}
 	t.Run("newer version", func(t *testing.T) {
 		b := encodeSegmentHeader(testID, 9, rawSalt, testNow)
 		b[8] = FormatVersion + 1
-		_, _, err := readSegmentHeader(bytes.NewReader(rehash(b)), path, testID)
+		_, err := readSegmentHeader(bytes.NewReader(rehash(b)), path, testID)
 		var unsupported *op.UnsupportedError
 		require.ErrorAs(t, err, &unsupported)
 		require.Equal(t, op.UnsupportedError{File: path, Version: FormatVersion + 1, Known: FormatVersion}, *unsupported)

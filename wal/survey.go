@@ -30,6 +30,9 @@ type Survey struct {
 	Identity
 	Created int64
 	First   uint64 // sequence of the first frame
+	// Compacted says that it has what was kept of its frames, so that sequences
+	// that are not there need not be missing.
+	Compacted bool
 
 	// What Frames found. Salt is what the frames of the segment have in common:
 	// files with the same salt are copies of one.
@@ -115,7 +118,7 @@ func OpenSurvey(fsys vfs.FS, path string) (s *Survey, err error) {
 	case err != nil:
 		return nil, err
 	}
-	s.Created, s.First, s.Salt = d.Created, d.First, seg.salt
+	s.Created, s.First, s.Salt, s.Compacted = d.Created, d.First, seg.salt, d.Compacted
 	return s, nil
 }
 
@@ -184,12 +187,14 @@ func (s *Survey) compare(f vfs.File, ft footer) error {
 	if err != nil {
 		return err
 	}
-	known := 0
+	known, good := 0, map[entry]bool{} // several records may be packed at one place
+	for _, e := range s.good {
+		good[e] = true
+	}
 	for i := range int(ft.streams) {
 		stream := [streamSize]byte(index[i*indexRecord:])
 		for _, off := range lookup(index, ft, stream) {
-			i, found := slices.BinarySearchFunc(s.good, off, func(e entry, off int64) int { return cmp.Compare(e.offset, off) })
-			if found && s.good[i].stream == stream {
+			if good[entry{stream, off}] {
 				known++
 			} else {
 				s.Missing = append(s.Missing, Missing{stream, off})
@@ -307,6 +312,11 @@ func (r *surveyor) frames() error {
 			continue
 		}
 		n := frameSize(len(f.Payload))
+		if f.Kind == Packed && r.Compacted {
+			r.packed(f, n)
+			off += n
+			continue
+		}
 		if flaw := r.deliver(f); flaw != "" {
 			r.bad(off, n, flaw, false)
 		} else {
@@ -316,6 +326,29 @@ func (r *surveyor) frames() error {
 		off += n
 	}
 	return nil
+}
+
+// packed takes the records of a packed frame.
+func (r *surveyor) packed(f Frame, n int64) {
+	flaw := ""
+	err := unpack(f, func(inner Frame) error {
+		if r.seen.has(inner.Sequence) {
+			return nil
+		}
+		if bad := r.deliver(inner); bad != "" {
+			flaw = bad
+		} else {
+			r.reached(inner.Sequence, f.Offset+n)
+		}
+		r.seen.add(inner.Sequence)
+		return nil
+	})
+	if err != nil {
+		flaw = err.Error()
+	}
+	if flaw != "" {
+		r.bad(f.Offset, n, flaw, false)
+	}
 }
 
 // skip looks for the next good frame behind off, where there is none.
@@ -393,9 +426,12 @@ func (r *surveyor) deliver(f Frame) (flaw string) {
 		}
 		r.Time = max(r.Time, int64(binary.LittleEndian.Uint64(f.Payload)))
 		return r.fn(f)
-	case Record:
+	case Record, Base:
 		if len(f.Payload) < streamSize {
 			return "a record too short for its stream"
+		}
+		if f.Kind == Base && !r.Compacted && r.HeaderFlaw == "" {
+			break
 		}
 		if flaw = r.fn(f); flaw == "" && r.Indexed {
 			r.good = append(r.good, entry{[streamSize]byte(f.Payload), f.Offset})
@@ -444,6 +480,9 @@ type Reader struct {
 	f    vfs.File
 	w    window
 	salt uint32
+	// What was unpacked last, and from where.
+	packed int64
+	inner  map[uint64]Frame
 }
 
 // Open returns a reader of the frames that verified.
@@ -462,6 +501,27 @@ func (r *Reader) Frame(offset int64) (Frame, error) {
 	reason, f, err := one.frame(offset, r.salt)
 	if err == nil && reason != "" {
 		err = &op.CorruptError{File: r.f.Name(), Offset: offset, Reason: reason}
+	}
+	return f, err
+}
+
+// Record is Frame for a record, which may be packed with others at offset.
+func (r *Reader) Record(offset int64, sequence uint64) (Frame, error) {
+	if f, ok := r.inner[sequence]; ok && r.packed == offset {
+		return f, nil
+	}
+	f, err := r.Frame(offset)
+	if err != nil || f.Kind != Packed {
+		return f, err
+	}
+	r.packed, r.inner = offset, map[uint64]Frame{}
+	err = unpack(f, func(inner Frame) error {
+		r.inner[inner.Sequence] = inner
+		return nil
+	})
+	f, ok := r.inner[sequence]
+	if err == nil && !ok {
+		err = &op.CorruptError{File: r.f.Name(), Offset: offset, Reason: "the record is not in the packed frame"}
 	}
 	return f, err
 }

@@ -266,6 +266,8 @@ func (l *Log) run() {
 		select {
 		case <-l.seals:
 		case <-l.kick:
+		case ask := <-l.asks:
+			close(ask)
 		case <-l.stop:
 			return
 		}
@@ -280,6 +282,14 @@ func (l *Log) serve() bool {
 		return l.Sync() == nil
 	case seg := <-l.seals:
 		return l.sealFull(seg) == nil
+	case ask := <-l.asks:
+		defer close(ask)
+		for len(l.seals) > 0 {
+			if l.sealFull(<-l.seals) != nil {
+				return false
+			}
+		}
+		return true
 	case <-l.stop:
 		for len(l.seals) > 0 && l.sealFull(<-l.seals) == nil {
 		}

@@ -35,6 +35,8 @@ type grammar struct {
 	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
 	WAL     walCmd     `cmd:"" name:"wal" help:"Look into the write-ahead log."`
 	Stat    statCmd    `cmd:"" help:"Show what is in a store, and what it takes on disk."`
+	Prune   pruneCmd   `cmd:"" help:"Remove what is not to be kept: runs that ended, and history. --dry-run says what."`
+	Compact compactCmd `cmd:"" help:"Give back the space in the files that nothing needs any more."`
 	Backup  backupCmd  `cmd:"" help:"Copy a store, also while another program writes to it, and check the copy."`
 	Salvage salvageCmd `cmd:"" help:"Get out of a damaged store whatever still verifies, into a new store."`
 	Agent   agentCmd   `cmd:"" name:"demo-agent" hidden:""`

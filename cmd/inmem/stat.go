@@ -29,10 +29,18 @@ type storeStat struct {
 	Segments    int            `json:"segments"`
 	ImageBytes  int64          `json:"checkpoint_bytes"`
 	Checkpoints int            `json:"checkpoints"`
+	Dead        *deadStat      `json:"dead"`    // null: the log could not be looked through
 	Orphans     []run.ID       `json:"orphans"` // active, begun by a process that is gone
 	Shards      []shardStat    `json:"shards"`
 
 	orphans []*run.Info
+}
+
+// deadStat is what nothing needs of the files, in bytes.
+type deadStat struct {
+	Log        int64 `json:"log_bytes"`        // of deleted runs, and history that is not kept
+	Prunable   int64 `json:"prunable_bytes"`   // what 'inmem prune' would give back of that, about
+	Checkpoint int64 `json:"checkpoint_bytes"` // images of what changed since
 }
 
 // heldOpen is the verdict over a store that somebody has open: the end of its
@@ -91,6 +99,9 @@ func gatherStat(a *app, db *inmem.DB) (*storeStat, error) {
 		s.TornBytes += r.TornBytes
 	}
 	s.measure()
+	if report, err := db.Prune(a.ctx, &inmem.PruneOptions{DryRun: true}); err == nil {
+		s.Dead = &deadStat{Log: report.LogDead, Prunable: report.LogFreed, Checkpoint: report.ImageDead}
+	} // else it is for check to say what is wrong
 	for _, id := range report.Orphans {
 		r, err := db.Run(id)
 		if err != nil {
@@ -148,6 +159,9 @@ func (s *storeStat) print(a *app) {
 	field("keys", count(s.Keys)+", the metadata of runs included")
 	field("log", bytesText(s.LogBytes)+" in "+plural(s.Segments, "segment"))
 	field("checkpoints", bytesText(s.ImageBytes)+" in "+plural(s.Checkpoints, "file"))
+	if s.Dead != nil {
+		field("dead", s.deadText())
+	}
 	if s.Holder == "" {
 		field("orphans", s.orphansText(a.style))
 	}
@@ -188,6 +202,11 @@ func (s *storeStat) runsText() string {
 		return "0"
 	}
 	return count(total) + ": " + strings.Join(parts, ", ")
+}
+
+func (s *storeStat) deadText() string {
+	return bytesText(s.Dead.Log) + " of the log, of which a prune gives back " + bytesText(s.Dead.Prunable) + "; " +
+		bytesText(s.Dead.Checkpoint) + " of the checkpoints"
 }
 
 func (s *storeStat) orphansText(paint style) cell {

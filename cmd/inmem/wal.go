@@ -228,7 +228,7 @@ func readSegment(path string, fn func(wal.Frame) error) (*wal.Dump, error) {
 // decode returns the commit in a frame; flaw is why a frame with a right
 // checksum holds none.
 func decode(f wal.Frame) (commit *inmem.Commit, flaw string) {
-	if f.Kind != wal.Record {
+	if f.Kind != wal.Record && f.Kind != wal.Base {
 		return nil, ""
 	}
 	c, err := op.DecodeCommit(f.Payload)

@@ -19,7 +19,7 @@ type walLine struct {
 	Offset   *int64   `json:"offset,omitempty"`
 	Sequence uint64   `json:"sequence,omitempty"`
 	Synced   *int64   `json:"synced,omitempty"`
-	Kind     string   `json:"kind,omitempty"` // "record", "seal" or a number
+	Kind     string   `json:"kind,omitempty"` // "record", "base", "seal" or a number
 	Run      string   `json:"run,omitempty"`
 	Version  uint64   `json:"version,omitempty"`
 	Time     string   `json:"time,omitempty"`
@@ -59,7 +59,11 @@ func (d *dumper) frame(f wal.Frame, c *inmem.Commit, flaw string) error {
 	case c == nil:
 		d.app.printf("%s %s\n", s.dim(where), s.red(fmt.Sprintf("kind %d, %s that cannot be read: %s", f.Kind, plural(len(f.Payload), "byte"), flaw)))
 	default:
-		d.app.printf("%s %s  %v  version %d\n", s.dim(where), timeText(c.Time, milliLayout), c.Run, c.Version)
+		base := ""
+		if f.Kind == wal.Base {
+			base = s.dim("  base: what led to it, in place of the commits")
+		}
+		d.app.printf("%s %s  %v  version %d%s\n", s.dim(where), timeText(c.Time, milliLayout), c.Run, c.Version, base)
 		for i := range c.Ops {
 			d.app.printf("      %s\n", opText(s, c, &c.Ops[i]))
 		}
@@ -77,7 +81,11 @@ func frameLine(path string, f wal.Frame, c *inmem.Commit, flaw string) walLine {
 	case c == nil:
 		line.Kind = fmt.Sprint(f.Kind)
 	default:
-		line.Kind, line.Run, line.Version, line.Time, line.Ops = "record", c.Run.String(), c.Version, isoTime(c.Time), jsonOps(c)
+		line.Kind = "record"
+		if f.Kind == wal.Base {
+			line.Kind = "base"
+		}
+		line.Run, line.Version, line.Time, line.Ops = c.Run.String(), c.Version, isoTime(c.Time), jsonOps(c)
 	}
 	return line
 }
@@ -131,6 +139,9 @@ func summary(d *wal.Dump) string {
 		text += fmt.Sprintf("sequences %d to %d", d.First, d.Last)
 	}
 	text += fmt.Sprintf(" in %s of %s", bytesText(d.End), bytesText(d.Size))
+	if d.Compacted {
+		text += ", compacted"
+	}
 	if d.Indexed {
 		text += fmt.Sprintf(", complete with an index of %s and %s", plural(uint64(d.Streams), "run"), plural(uint64(d.Positions), "record"))
 	}
