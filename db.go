@@ -51,7 +51,9 @@ type DB struct {
 
 // Open opens the store in dir, creating it where there is none, and recovers
 // it: when Open returns, all runs are as their last durable commits left them,
-// and Recovery says what was found.
+// and Recovery says what was found. It takes O(runs) and what was logged since the
+// last checkpoints; the contents of a run come into memory at its first use, or
+// with Warm. Where they turn out to be damaged, that use returns a *CorruptError.
 //
 // Errors: ErrInvalidOption; ErrNotDirectory; ErrLocked, a *LockedError that
 // names who has the store open; *ShardCountError; *CorruptError where stored
@@ -228,7 +230,8 @@ func (db *DB) Flush(ctx context.Context) error {
 }
 
 // Checkpoint writes images of the runs that changed since the last checkpoint,
-// so that the next Open has less to replay. It happens by itself too: see
+// so that the next Open has less to replay, and they can leave memory where there
+// is a budget. It happens by itself too: see
 // Options.CheckpointBytes. Errors: ErrDiskFull, after which the last checkpoint
 // stands; ErrClosed, ErrPoisoned.
 func (db *DB) Checkpoint(ctx context.Context) error {

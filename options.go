@@ -46,8 +46,11 @@ type Options struct {
 	// its log; 0 = 64 MiB, at least 4 KiB, at most 1 GiB.
 	SegmentSize int64
 	// CheckpointBytes is how much a shard's log grows, at least, before images
-	// of the changed runs are written, so that the next Open has less to
-	// replay; 0 = 64 MiB, negative = only when Checkpoint is called.
+	// of the changed runs are written while the shard is busy, so that the next
+	// Open has less to replay; 0 = 64 MiB. They are also written, where more than
+	// 1 MiB was logged since, when the shard falls silent, when the last are a
+	// minute old, and by Close. Negative = only when Checkpoint is called, or
+	// MemoryBudget needs it.
 	CheckpointBytes int64
 
 	// MemoryBudget bounds the memory that the store's runs take, in bytes; 0 =
