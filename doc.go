@@ -32,6 +32,12 @@
 // acknowledged as durable. Damage in stored data is an error, never a wrong
 // value. docs/guarantees.md has it all, with the tests that prove it.
 //
+// # What is kept
+//
+// Everything, unless Options.Retention or a run's own SetHistory says otherwise,
+// but for what deleted runs had. What is not kept is removed in the background, or
+// by Prune; of a run's state nothing is ever lost by that.
+//
 // # Errors
 //
 // Sentinels are for errors.Is: ErrNotFound, ErrClosed and so on. Types are for

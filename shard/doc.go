@@ -6,7 +6,8 @@
 // with no clock, disk or goroutine. shard.go drives it, in this order for
 // each batch of commands: read the clock once; decide, append one frame for
 // each commit and apply it; write the batch; sync as the mode says; publish
-// the new snapshots; reply. imager.go writes checkpoints beside it.
+// the new snapshots; reply. imager.go writes checkpoints beside it, and sweep.go
+// removes beside it what retention does not keep of the log.
 //
 // Readers never meet the owner: they load a run's published Snapshot.
 //

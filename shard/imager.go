@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -349,13 +350,9 @@ func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entr
 		live[e.Location.File] += e.Location.Length
 	}
 	delete(live, w.Sequence())
-	var rewrite = map[uint64]bool{}
-	for file, bytes := range live {
-		size, err := files.Size(file)
-		if err != nil && !errors.Is(err, op.ErrCorrupt) {
-			return err
-		}
-		rewrite[file] = err == nil && bytes < size/2
+	rewrite, err := im.worthRewriting(live, files)
+	if err != nil {
+		return err
 	}
 	for id, e := range next {
 		if !rewrite[e.Location.File] {
@@ -369,10 +366,43 @@ func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entr
 		case !errors.Is(err, op.ErrCorrupt):
 			return err
 		}
-		// A damaged image stays where it is: whoever uses its run is told.
+		// A damaged image stays where it is.
 	}
 	return nil
 }
+
+// worthRewriting returns the files of which more than half is dead, by what is
+// live in each: those that give back most for it, and no more of them than are
+// written in a moment. The next checkpoints take the others.
+func (im *imager) worthRewriting(live map[uint64]int64, files *checkpoint.Files) (map[uint64]bool, error) {
+	var list []uint64
+	for file, bytes := range live {
+		size, err := files.Size(file)
+		if errors.Is(err, op.ErrCorrupt) {
+			continue // whoever uses a run of it is told
+		}
+		if err != nil {
+			return nil, err
+		}
+		if bytes < size/2 {
+			list = append(list, file)
+		}
+	}
+	slices.SortFunc(list, func(a, b uint64) int { return cmp.Or(cmp.Compare(live[a], live[b]), cmp.Compare(a, b)) })
+	rewrite, left := map[uint64]bool{}, int64(maxRewritten)
+	for _, file := range list {
+		if left < live[file] && len(rewrite) > 0 {
+			break
+		}
+		rewrite[file] = true
+		left -= live[file]
+	}
+	return rewrite, nil
+}
+
+// maxRewritten bounds the bytes of images that a checkpoint writes again to give
+// back the files that they are in, but that one file is always taken.
+const maxRewritten = 64 << 20
 
 // sorted yields the entries in order of the run.
 func sorted(entries map[run.ID]*checkpoint.Entry) func(func(*checkpoint.Entry) bool) {

@@ -9,9 +9,13 @@
 // Reading and changing are apart: Scan only reads and gives the verdict, Open
 // mends what the verdict allows and appends from there.
 //
-// Invariants: sequence numbers have no gaps, in a segment and across segments;
-// a segment is begun only after everything before it is synced; bytes that
-// were ever acknowledged as synced are never written again.
+// Older segments can be compacted, by whoever knows what of them is kept, and
+// trimmed off: Compact, Trim, and Replaced and Trimmed of the log itself.
+//
+// Invariants: sequence numbers have no gaps, in a segment and across segments,
+// but in one that was compacted, which says how far it goes; a segment is begun
+// only after everything before it is synced; bytes that were ever acknowledged as
+// synced are never written again.
 //
 // The byte layout is drawn beside the encoders and in docs/format.md.
 //
