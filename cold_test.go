@@ -57,6 +57,7 @@ func TestColdRuns(t *testing.T) {
 		loads uint64
 		use   func(s *store, r *inmem.Run) error
 	}{
+		"a tag is set": {1, func(_ *store, r *inmem.Run) error { return r.SetKeep(ctx, true) }},
 		"runs": {0, func(s *store, r *inmem.Run) error {
 			n := 0
 			for info, err := range s.Runs(ctx, run.Filter{Tags: map[string]string{"i": "1"}}) {

@@ -36,7 +36,7 @@ func clock() time.Time { return time.UnixMilli(testTime) }
 // options open stores with small segments, in which nothing goes on by itself.
 func options(disk vfs.FS, shards int) *inmem.Options {
 	return &inmem.Options{
-		FS: disk, Shards: shards, SegmentSize: 4 << 10, CheckpointBytes: -1,
+		FS: disk, Shards: shards, SegmentSize: 4 << 10, CheckpointBytes: -1, PruneInterval: -1,
 		BatchInterval: 24 * time.Hour, BatchCommits: 1 << 30, Now: clock,
 	}
 }

@@ -13,6 +13,9 @@ func (s *State) SetTag(id run.ID, key, value string, fence op.Expect, now int64)
 	if err != nil {
 		return nil, err
 	}
+	if r.keys == nil {
+		return nil, errCold
+	}
 	if err := r.fenced(fence); err != nil {
 		return nil, err
 	}

@@ -206,7 +206,7 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 	if err != nil || sw.opts.Gone != nil && sw.opts.Gone(id) {
 		return r, false
 	}
-	snap := h.Load()
+	snap := h.Head()
 	if snap == nil {
 		return r, false
 	}
@@ -221,7 +221,7 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 // or, where it was deleted since, by what it was.
 func (sw *sweep) history(id run.ID, e *checkpoint.Entry) retention.Versions {
 	if h, err := sw.shard.Find(id); err == nil {
-		if snap := h.Load(); snap != nil {
+		if snap := h.Head(); snap != nil {
 			return sw.opts.Policy.HistoryOf(snap.Info)
 		}
 	}
@@ -380,7 +380,9 @@ func (s *Shard) Remove(ctx context.Context, id run.ID) (removed bool, err error)
 
 // SetTag changes a tag of a run's metadata.
 func (s *Shard) SetTag(ctx context.Context, id run.ID, key, value string, fence op.Expect) error {
-	c := s.newCommand(setTag, id)
-	c.tag, c.req.Fence = [2]string{key, value}, fence
-	return s.simple(ctx, c)
+	return s.settled(ctx, id, func() error {
+		c := s.newCommand(setTag, id)
+		c.tag, c.req.Fence = [2]string{key, value}, fence
+		return s.simple(ctx, c)
+	})
 }
