@@ -50,6 +50,9 @@ type keptShard struct {
 	state  shard.LogState // as of the last look
 	swept  shard.LogState // as of the last sweep
 	images int64          // bytes of its checkpoints as of then
+	looked int64          // bytes of indexes that it had to read
+	// removed says that runs were removed since, maybe of this shard.
+	removed bool
 }
 
 const (
@@ -121,6 +124,9 @@ func (k *keeper) look(due bool) {
 	var err error
 	if due {
 		err = p.runs(k.ctx, removalsAtOnce)
+		for i := range k.shards {
+			k.shards[i].removed = k.shards[i].removed || len(p.report.Runs) > 0
+		}
 	}
 	for i := 0; i < len(k.shards) && err == nil; i++ {
 		err = k.shard(p, i, due)
@@ -144,21 +150,24 @@ func (k *keeper) shard(p *pruning, i int, due bool) error {
 		silent = now.Bytes == kept.state.Bytes
 		kept.state = now
 	}
-	idle := silent && now.Tail >= max(idleTail, kept.images/idleShare)
-	if !changed && !idle {
+	idle := silent && (now.Tail >= max(idleTail, kept.images/idleShare) || kept.removed && now.Tail > 0)
+	// With a long history finding out what is dead costs, too: no more of that than
+	// is written.
+	soon := !idle && int64(now.Bytes-kept.swept.Bytes) < kept.looked
+	if !changed && !idle || soon {
 		return nil
 	}
 	deleted := now.Deleted != kept.swept.Deleted
-	if !deleted && p.sweep.Zstd == false && k.db.keepsAll(s) {
+	if !deleted && !kept.removed && !p.sweep.Zstd && k.db.keepsAll(s) {
 		kept.swept = now
 		return nil
 	}
 	p.sweep.All = idle
-	swept := p.report.ImageBytes
-	err := p.shard(k.ctx, i)
+	swept, err := p.shard(k.ctx, i)
 	p.sweep.All = false
 	if err == nil {
-		kept.swept, kept.images = s.LogState(), p.report.ImageBytes-swept
+		kept.swept, kept.images, kept.looked = s.LogState(), swept.ImageBytes, swept.Looked
+		kept.removed = kept.removed && !idle
 	}
 	return err
 }

@@ -166,7 +166,7 @@ type pruning struct {
 func (p *pruning) all(ctx context.Context) error {
 	err := p.runs(ctx, maxRemovals)
 	for i := 0; i < len(p.db.shards) && err == nil; i++ {
-		err = p.shard(ctx, i)
+		_, err = p.shard(ctx, i)
 	}
 	return err
 }
@@ -223,7 +223,7 @@ func (p *pruning) awaited(info *run.Info) bool {
 }
 
 // shard sweeps the log of a shard.
-func (p *pruning) shard(ctx context.Context, i int) error {
+func (p *pruning) shard(ctx context.Context, i int) (shard.Swept, error) {
 	swept, err := p.db.shards[i].Sweep(ctx, p.sweep)
 	r := p.report
 	r.LogBytes += swept.LogBytes
@@ -233,7 +233,7 @@ func (p *pruning) shard(ctx context.Context, i int) error {
 	r.SegmentsCompacted += swept.Compacted
 	r.ImageBytes += swept.ImageBytes
 	r.ImageDead += swept.DeadImageBytes
-	return err
+	return swept, err
 }
 
 // did reports whether anything was removed or written.

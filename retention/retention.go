@@ -115,10 +115,10 @@ func (p *Policy) Validate() error {
 
 func (l *Limits) validate() error {
 	if l.History < NoVersions {
-		return fmt.Errorf("History is %d", int64(l.History))
+		return fmt.Errorf("%d versions of history", int64(l.History))
 	}
 	if l.EndedFor < 0 {
-		return errors.New("EndedFor is negative")
+		return errors.New("a negative EndedFor")
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ type Swept struct {
 	Removed   int   // segments that went …
 	Compacted int   // … and that were compacted into others
 	Written   int64 // by that
+	Looked    int64 // bytes of indexes that were read to find that out
 
 	ImageBytes     int64 // that the checkpoint files take
 	DeadImageBytes int64 // of these, which no run needs; the next checkpoints give them back
@@ -165,6 +166,9 @@ func (sw *sweep) segments(ctx context.Context, covered uint64) (list []*wal.Cont
 		list = append(list, c)
 		sw.out.Segments++
 		sw.out.LogBytes += c.Size
+		if !c.Open {
+			sw.out.Looked += max(c.Size-c.Bytes, 0)
+		}
 		if err := sw.pause(ctx, 1<<20); err != nil {
 			return nil, err
 		}
