@@ -35,6 +35,9 @@ func main() {
 		serve(stores.All())
 		return
 	}
+	if coldAsked(os.Args) {
+		return
+	}
 	cfg, err := parse(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return

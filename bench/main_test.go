@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		serve(kinds())
 		return
 	}
+	if coldAsked(os.Args) {
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -81,7 +84,7 @@ func TestWholeRun(t *testing.T) {
 	const rounds = 1 // TestOnlyWhatWasAskedFor has more
 	only := ""
 	if testing.Short() {
-		only = "^put .*, 1$|^get .* at |scan|transaction|YCSB D|agents|floors|memory|reopening|curves"
+		only = "^put .*, 1$|^get .* at |scan|transaction|YCSB D|agents|floors|memory|reopening|cold|curves"
 	}
 	cfg := tiny(t, "-rounds", strconv.Itoa(rounds), "-only", only)
 	require.NoError(t, run(t.Context(), cfg, kinds(), io.Discard))
@@ -159,6 +162,7 @@ func checkFigures(t *testing.T, r *report.Results) {
 		report.Memory: 4 + 2*(4*2+2), // before; twice: two figures of four stores, and two disks
 		report.Reopen: 2 * (2 + 4),   // ready and loaded: closed, killed, the latter in two classes
 		report.Lost:   4,
+		report.Cold:   3 + 2*3, // opening; reading with a budget and without
 	}, count)
 }
 

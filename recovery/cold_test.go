@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,6 +14,7 @@ import (
 	"inmem/shard"
 	"inmem/ttl"
 	"inmem/vfs"
+	"inmem/wal"
 )
 
 // TestOpenLeavesRunsOnDisk: of a store with a checkpoint only the runs that the
@@ -116,6 +118,9 @@ func TestDamagedImage(t *testing.T) {
 
 // bounded starts a store whose runs do not fit into memory together.
 func bounded(cfg Config) (e *engine, stop func() error, err error) {
+	cfg.Log = func(int) wal.Options { // with a new segment before each checkpoint
+		return wal.Options{SegmentSize: 2000, RenewFrom: 100, Interval: time.Hour}
+	}
 	st, err := Open(cfg)
 	if err != nil {
 		return nil, nil, err

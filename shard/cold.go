@@ -67,51 +67,6 @@ type loaded struct {
 	snap   *Snapshot
 }
 
-// LoadCold takes a run from a checkpoint and leaves its keys where they are.
-func (s *State) LoadCold(e *checkpoint.Entry) error {
-	r, err := s.enter(e)
-	if err != nil {
-		return err
-	}
-	r.cold = &cold{counts: ordered.Counts(e.Counts), image: e.Location.Length, earliest: e.Earliest}
-	r.deadlines = int(e.Deadlines)
-	if e.Earliest != 0 {
-		// An entry for the whole run: when it comes due the run is loaded, and its
-		// keys get theirs.
-		s.timers = append(s.timers, ttl.Change{Run: e.Run, Version: e.Version, Deadline: e.Earliest})
-	}
-	return nil
-}
-
-// Fetch lets replays read the keys of cold runs from their images; nil = no more.
-func (s *State) Fetch(image func(id run.ID, item func(mapKey []byte, it op.Item)) error) {
-	s.fetch = image
-}
-
-// warm loads a cold run where there is nobody else to do it.
-func (s *State) warm(r *liveRun) error {
-	if s.fetch == nil {
-		return errCold
-	}
-	l := loaded{from: r.cold, contents: contents{keys: &ordered.Map{}}}
-	id := r.handle.ID
-	if err := s.fetch(id, func(key []byte, it op.Item) { l.timers = l.put(id, key, it, l.timers) }); err != nil {
-		return err
-	}
-	s.takeOver(r, &l)
-	return nil
-}
-
-// takeOver makes a cold run warm.
-func (s *State) takeOver(r *liveRun, l *loaded) {
-	if l.from.earliest != 0 {
-		s.timers = append(s.timers, ttl.Change{Run: r.handle.ID, Version: r.version})
-	}
-	s.timers = append(s.timers, l.timers...)
-	r.contents, r.cold = l.contents, nil
-	s.willSettle(r)
-}
-
 // Load returns the newest published version of a run, and reads the run from
 // disk where it is cold. The error is run.ErrDeleted, a *op.CorruptError where
 // the image is damaged, which concerns nothing but this run, or what the disk says.

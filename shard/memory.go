@@ -198,7 +198,10 @@ func (m *Memory) room(need int64) {
 func (m *Memory) relieve(ctx context.Context, need int64) error {
 	m.making.Lock()
 	defer m.making.Unlock()
-	if m.makeRoom(ctx, need, 1); m.full(need) {
+	if need <= m.budget {
+		m.makeRoom(ctx, need, 1)
+	}
+	if m.full(need) {
 		m.refusals.Add(1)
 		return &op.MemoryLimitError{Used: m.used.Load(), Needed: need, Budget: m.budget}
 	}
@@ -355,12 +358,6 @@ func (s *Shard) evicted(c *command) {
 		s.show(r)
 		c.gone++
 	}
-}
-
-// cool makes a run cold whose image on disk is what it is.
-func (s *State) cool(r *liveRun) {
-	r.cold = &cold{counts: r.keys.Counts(), image: r.keys.Bytes()} // ttl knows the deadlines
-	r.contents = contents{deadlines: r.deadlines}
 }
 
 // show publishes a run as it is now, and accounts for it.

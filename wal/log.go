@@ -21,6 +21,7 @@ type Options struct {
 	SegmentSize int64         // bytes after which a new segment is begun; default 64 MiB
 	Interval    time.Duration // Batched: the longest an acknowledged commit stays unsynced; default 100 ms
 	Commits     int           // Batched: the most acknowledged commits that stay unsynced; default 1,000
+	RenewFrom   int64         // bytes in a segment that are worth a new one before a checkpoint; default 4 MiB
 	ZeroAhead   bool          // write zeros ahead instead of reserving: a sync of written blocks is cheaper
 	Now         func() int64  // the store's clock, Unix milliseconds
 	// OnError is told once what ended the log, on whatever goroutine it failed.
@@ -33,6 +34,7 @@ type Options struct {
 
 const (
 	defaultSegmentSize = 64 << 20
+	defaultRenewFrom   = 4 << 20
 	defaultInterval    = 100 * time.Millisecond
 	defaultCommits     = 1000
 	asyncBuffer        = 256 << 10 // Async: bytes gathered before a write
@@ -46,6 +48,9 @@ func (o Options) withDefaults() Options {
 		o.SegmentSize = defaultSegmentSize
 	}
 	o.SegmentSize = min(o.SegmentSize, maxSegmentSize)
+	if o.RenewFrom <= 0 {
+		o.RenewFrom = defaultRenewFrom
+	}
 	if o.Interval <= 0 {
 		o.Interval = defaultInterval
 	}

@@ -203,14 +203,11 @@ func (l *Log) rotate() error {
 	return err
 }
 
-// renewFrom is the part of a segment from which on it is worth a new one.
-const renewFrom = 8
-
 // Renew begins a new segment if there is a good deal in the active one: before a
 // checkpoint, which then covers whole segments, and who opens the log need not
 // read what it covers. With op.ErrDiskFull nothing happened.
 func (l *Log) Renew() error {
-	if l.active.end+int64(len(l.buf)) < l.opts.SegmentSize/renewFrom {
+	if l.active.end+int64(len(l.buf)) < l.opts.RenewFrom {
 		return nil
 	}
 	if err := l.reserve(0, true); err != nil {

@@ -41,6 +41,7 @@ func (r *Results) Markdown(pictures []Picture) string {
 	p.figures(Memory, "Memory and disk", "MB of memory are what the processes have resident, and so with the harness, which is told before the store is opened; “collected” is after a collection that gives back what is free. Mapped files count where they are resident.")
 	p.figures(Reopen, "Reopening", "“Ready” is from before the store is opened until a first key has been got, “loaded” until one of each run has been.")
 	p.figures(Lost, "Acknowledged writes that were lost when the process was killed", "Lost of all acknowledged. This is a killed process, not a power cut.")
+	p.figures(Cold, "Runs that are on disk", "Of ours alone. Open loads none of the runs; a run is loaded when it is read first. The hot reads are of a fortieth of the runs, by four callers, after every run was read once; the process has a soft memory limit of 1.4 × the budget.")
 	p.curves()
 	p.pictures(pictures, curves)
 	p.floors()

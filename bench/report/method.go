@@ -15,5 +15,6 @@ const methodText = `- **One process for each store and class**, which is started
 - **YCSB A–F** are the core workloads (update heavy, read mostly, read only, read latest, short ranges, read-modify-write), zipfian and scrambled with the constant 0.99, on the keys and values above instead of records of 1 KB. Scans stay within a run.
 - **Agents**: 1,000 conversations at the same time, each in a fresh run. Before each turn an agent reads back all its messages, then it writes the new ones and a record of its state in one commit. It is done in whole passes over all conversations until the time of a cell is over, without a warm-up. Some runs are then compared byte for byte.
 - **Reopening**: commits of one key each by 64 goroutines, then Close or SIGKILL (of the store's server, too, if it has one) while the commits go on; each round opens a fresh copy of the files, which the page cache has.
+- **Runs that are on disk** are of ours alone: a process fills a store with ended runs and closes it; another one opens it, or reads it with a budget of memory, and is looked at every 5 ms for what it has resident. The page cache has the files.
 - **CPU time** is of the process, user and system, and of its server; the collector's part is an estimate of the Go runtime.
 `

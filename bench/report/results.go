@@ -94,6 +94,7 @@ const (
 	Memory = "memory and disk"
 	Reopen = "reopening"
 	Lost   = "lost"
+	Cold   = "cold runs"
 )
 
 // ReadFile reads results that WriteFile wrote.

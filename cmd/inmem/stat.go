@@ -24,7 +24,9 @@ type storeStat struct {
 	TornBytes   int64          `json:"torn_bytes"` // at the ends of logs, not a whole write
 	Runs        map[string]int `json:"runs"`       // by status
 	Spaces      int            `json:"spaces"`
-	Keys        int64          `json:"keys"` // the metadata of runs included
+	Keys        int64          `json:"keys"`         // the metadata of runs included
+	Cold        int64          `json:"cold_runs"`    // runs that stay on disk until they are used
+	Memory      int64          `json:"memory_bytes"` // that the store takes when it has been opened
 	LogBytes    int64          `json:"log_bytes"`
 	Segments    int            `json:"segments"`
 	ImageBytes  int64          `json:"checkpoint_bytes"`
@@ -95,6 +97,8 @@ func gatherStat(a *app, db *inmem.DB) (*storeStat, error) {
 		r := report.Shards[i]
 		s.Shards = append(s.Shards, shardStat{Runs: m.Runs, Keys: m.Keys, Sequence: r.Sequence, Replayed: r.Commits, Verdict: verdict(report, r.Verdict)})
 		s.Keys += m.Keys
+		s.Cold += m.ColdRuns
+		s.Memory += m.Bytes
 		s.Replayed += r.Commits
 		s.TornBytes += r.TornBytes
 	}
@@ -157,6 +161,7 @@ func (s *storeStat) print(a *app) {
 	field("runs", s.runsText())
 	field("spaces", count(s.Spaces))
 	field("keys", count(s.Keys)+", the metadata of runs included")
+	field("memory", bytesText(s.Memory)+" once opened; "+plural(int(s.Cold), "run")+" on disk until used")
 	field("log", bytesText(s.LogBytes)+" in "+plural(s.Segments, "segment"))
 	field("checkpoints", bytesText(s.ImageBytes)+" in "+plural(s.Checkpoints, "file"))
 	if s.Dead != nil {

@@ -1,0 +1,74 @@
+package shard
+
+import (
+	"inmem/op"
+	"inmem/run"
+)
+
+// Snapshot returns a run as it is now, or nil where it is not in memory.
+func (s *State) Snapshot(id run.ID) *Snapshot {
+	if r := s.runs[id]; r != nil && r.keys != nil {
+		return r.snapshot()
+	}
+	return nil
+}
+
+// snapshot returns the run as it is now, for publishing.
+func (r *liveRun) snapshot() *Snapshot {
+	snap := &Snapshot{Head: Head{
+		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
+		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines,
+	}}
+	snap.bytes = r.bare
+	if r.keys == nil {
+		snap.cold = r.cold
+	} else {
+		snap.keys = r.keys.Snapshot()
+		snap.bytes += r.keys.Bytes()
+	}
+	return snap
+}
+
+// dirtyBytes returns the memory that the keys and values take of the runs that
+// changed since the last checkpoint.
+func (s *State) dirtyBytes() int64 {
+	var n int64
+	for _, r := range s.dirty {
+		if !r.dropped {
+			n += r.keys.Bytes()
+		}
+	}
+	return n
+}
+
+// Len returns how many runs there are, and how many keys in all of them.
+func (s *State) Len() (runs, keys int) {
+	for _, r := range s.runs {
+		if r.keys != nil {
+			keys += r.keys.Len()
+		} else {
+			keys += r.cold.counts.Total()
+		}
+	}
+	return len(s.runs), keys
+}
+
+// Active returns the runs that are active, without spaces, in no order.
+func (s *State) Active() []*run.Info {
+	var list []*run.Info
+	for _, r := range s.runs {
+		if r.info.Status == run.Active && !r.info.Space {
+			list = append(list, r.info)
+		}
+	}
+	return list
+}
+
+// Digest returns the fingerprint of a run that is in memory.
+func (s *State) Digest(id run.ID) (op.Digest, bool) {
+	r := s.runs[id]
+	if r == nil || r.keys == nil {
+		return op.Digest{}, false
+	}
+	return r.snapshot().Digest(), true
+}
