@@ -15,7 +15,7 @@ import (
 // Inmem is the store of this repository.
 func Inmem() store.Kind {
 	const same = "Options as they are by default. A run of the store for each run, a batch for each Write. " +
-		"Its scans hand out copies: the others lend. "
+		"Its scans lend what they read, as those of the others do. "
 	return store.Kind{
 		Name:    "inmem",
 		Classes: []store.Class{store.Strict, store.Batched},
