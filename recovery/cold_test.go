@@ -151,12 +151,9 @@ func (e *engine) comings() error {
 		if err := e.put(id, fmt.Sprint("key ", n%6), strings.Repeat("w", 200)); err != nil {
 			return err
 		}
-		h, err := e.shard(id).Find(id)
-		if err != nil {
-			return err
-		}
 		other := runID((n*5 + 3) % 8)
-		if h, err = e.shard(other).Find(other); err != nil {
+		h, err := e.shard(other).Find(other)
+		if err != nil {
 			return err
 		}
 		if _, err := e.shard(other).Load(h); err != nil {
