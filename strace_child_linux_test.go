@@ -215,11 +215,14 @@ func (c *faultChild) live(kind byte) {
 		}
 	}
 	c.mode = c.db.Durability()
-	c.found()
-	if kind != 'o' {
+	warm := c.warm()
+	c.found(warm)
+	if warm && kind != 'o' {
 		c.work()
 	}
-	c.read()
+	if warm {
+		c.read()
+	}
 	_ = c.call("close", note{}, c.db.Close)
 }
 
@@ -427,8 +430,16 @@ func (c *faultChild) history(id run.ID) {
 	})
 }
 
-// found tells what is there after an opening, and goes on from it.
-func (c *faultChild) found() {
+// warm takes the reading of runs that are on disk ahead, a second time where the
+// first fails, so that nothing read later can.
+func (c *faultChild) warm() bool {
+	load := func() error { return c.db.Warm(bg, run.Filter{Spaces: true}) }
+	return c.call("warm", note{}, load) == nil || c.call("warm", note{}, load) == nil
+}
+
+// found tells what is there after an opening, and goes on from it if it could be
+// loaded.
+func (c *faultChild) found(warm bool) {
 	for info, err := range c.db.Runs(bg, run.Filter{}) {
 		must(err)
 		if c.runs[info.ID] == nil {
@@ -442,15 +453,23 @@ func (c *faultChild) found() {
 			info, err := r.Info()
 			must(err)
 			known.version = info.LastVersion
-			for it, err := range r.KV().List(bg, "") {
-				must(err)
-				known.values[it.Key] = string(it.Value)
+			if warm {
+				known.values = c.list(r)
 			}
 		} else if !errors.Is(err, inmem.ErrRunNotFound) {
 			c.bad("run %v: %v", id, err)
 		}
 		c.emit(faultNote{note: note{What: "found", Run: id, Version: known.version}})
 	}
+}
+
+func (c *faultChild) list(r *inmem.Run) map[string]string {
+	values := map[string]string{}
+	for it, err := range r.KV().List(bg, "") {
+		must(err)
+		values[it.Key] = string(it.Value)
+	}
+	return values
 }
 
 // read looks at every run: what was acknowledged is there, and nothing else.
