@@ -27,14 +27,14 @@ type DB struct {
 	opts   Options
 	limits op.Limits
 
-	store   *recovery.Store
-	health  *shard.Health
-	shards  []*shard.Shard
-	memory  *shard.Memory
-	ttl     *ttl.Actor // nil where the store is open for reading only, like store.Lock
-	events  *announcer
-	txs     txTable
-	past    *pastCache
+	store  *recovery.Store
+	health *shard.Health
+	shards []*shard.Shard
+	memory *shard.Memory
+	ttl    *ttl.Actor // nil where the store is open for reading only, like store.Lock
+	events *announcer
+	txs    txTable
+	past   *pastCache
 	// checkpointed has room for one: the keeper is told of checkpoints.
 	checkpointed chan struct{}
 	keeper       *keeper       // nil where the store is open for reading only
