@@ -433,8 +433,12 @@ func (c *faultChild) history(id run.ID) {
 // warm takes the reading of runs that are on disk ahead, a second time where the
 // first fails, so that nothing read later can.
 func (c *faultChild) warm() bool {
-	load := func() error { return c.db.Warm(bg, run.Filter{Spaces: true}) }
-	return c.call("warm", note{}, load) == nil || c.call("warm", note{}, load) == nil
+	for range 2 {
+		if c.call("warm", note{}, func() error { return c.db.Warm(bg, run.Filter{Spaces: true}) }) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // found tells what is there after an opening, and goes on from it if it could be
