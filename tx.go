@@ -336,7 +336,9 @@ func (tx *Tx) write(req *op.Request) (res op.Result, err error) {
 	}
 	for _, w := range req.Writes {
 		w.Expect = op.Expect{} // it held for what the transaction sees, and that is validated
-		w.Value = append([]byte(nil), w.Value...)
+		if !w.Own() {
+			w.Value = append([]byte(nil), w.Value...)
+		}
 		tx.size += op.OpSize(len(w.Key), len(w.Value))
 		if old, replaced := tx.writes.Set(op.MapKey(w.Tag, w.Key), w); replaced {
 			tx.size -= op.OpSize(len(old.Key), len(old.Value))

@@ -474,8 +474,12 @@ func FuzzBodies(f *testing.F) {
 		}
 		d, again = newFields(b), nil
 		for d.Len() > 0 {
-			key, it := d.item()
-			again = appendItem(again, string(key), it)
+			key, it, r := d.stored()
+			if r.size > 0 {
+				again = appendRef(again, string(key), it, &r)
+			} else {
+				again = appendItem(again, string(key), it)
+			}
 		}
 		if d.Err() == nil {
 			require.True(t, bytes.Equal(b, again))

@@ -19,6 +19,7 @@ import (
 const (
 	fileMagic   = "inmemCKP"
 	footerMagic = "inmemEND"
+	apartMagic  = "inmemENV" // of an index that names files with large values
 	fileHeader  = 64
 	footerSize  = 32
 	blockHeader = 8
@@ -29,9 +30,11 @@ const (
 	maxItem = 1 << 30
 	// maxBlock bounds a block, in bytes: almost full, and then the largest item.
 	maxBlock = maxItem + 2*blockTarget
+	// packedVersion is the format of checkpoints with compressed blocks.
+	packedVersion = 3
 	// FileVersion is the newest format of checkpoints this program reads. In it
-	// blocks may be compressed.
-	FileVersion = 3
+	// large values may be apart.
+	FileVersion = 4
 	suffix      = ".ckpt"
 	tmpSuffix   = ".tmp" // not finished yet
 )
@@ -72,8 +75,9 @@ type Entry struct {
 	Digest    op.Digest
 	Info      []byte // the run's metadata record
 	Location  Location
-	Earliest  int64  // of the deadlines, Unix milliseconds; 0 = there is none
-	Counts    Counts // of the keys
+	Earliest  int64     // of the deadlines, Unix milliseconds; 0 = there is none
+	Counts    Counts    // of the keys
+	Values    []Holding // of the large values that the image refers to, by file
 
 	bare bool // of an index of format 1: Earliest and Counts are not known yet
 }
@@ -128,7 +132,7 @@ type header struct {
 func (h *header) encode() []byte {
 	b := make([]byte, fileHeader)
 	copy(b, fileMagic)
-	binary.LittleEndian.PutUint32(b[8:], FormatVersion)
+	binary.LittleEndian.PutUint32(b[8:], max(h.format, FormatVersion))
 	binary.LittleEndian.PutUint32(b[12:], h.shard)
 	copy(b[16:], h.store[:])
 	binary.LittleEndian.PutUint64(b[32:], h.sequence)
@@ -180,7 +184,8 @@ func readHeader(f vfs.File, store [16]byte, shard uint32) (h header, err error) 
 
 // A footer is the end of a checkpoint file, little endian:
 //
-//	 0  8  magic "inmemEND"
+//	 0  8  magic "inmemEND", or "inmemENV" where the entries of the index say where
+//	       large values are
 //	 8  8  offset of the index, whose blocks end where the footer begins
 //	16  8  number of runs in the index
 //	24  4  number of deleted runs in the index, behind the others
@@ -189,11 +194,15 @@ type footer struct {
 	index int64
 	runs  uint64
 	dead  uint32
+	apart bool // the entries have holdings
 }
 
 func (ft *footer) encode() []byte {
 	b := make([]byte, footerSize)
 	copy(b, footerMagic)
+	if ft.apart {
+		copy(b, apartMagic)
+	}
 	binary.LittleEndian.PutUint64(b[8:], uint64(ft.index))
 	binary.LittleEndian.PutUint64(b[16:], ft.runs)
 	binary.LittleEndian.PutUint32(b[24:], ft.dead)
@@ -207,13 +216,15 @@ func readFooter(f vfs.File, size int64) (ft footer, err error) {
 	if _, err := readFull(f, b, off); err != nil {
 		return ft, err
 	}
-	if string(b[:8]) != footerMagic || crc32.Checksum(b[:28], castagnoli) != binary.LittleEndian.Uint32(b[28:]) {
+	apart := string(b[:8]) == apartMagic
+	if !apart && string(b[:8]) != footerMagic || crc32.Checksum(b[:28], castagnoli) != binary.LittleEndian.Uint32(b[28:]) {
 		return ft, &op.CorruptError{File: f.Name(), Offset: off, Reason: "the checkpoint's footer is damaged"}
 	}
 	ft = footer{
 		index: int64(binary.LittleEndian.Uint64(b[8:])),
 		runs:  binary.LittleEndian.Uint64(b[16:]),
 		dead:  binary.LittleEndian.Uint32(b[24:]),
+		apart: apart,
 	}
 	if ft.index < fileHeader || ft.index > off {
 		return ft, &op.CorruptError{File: f.Name(), Offset: off + 8, Reason: "the checkpoint's index lies outside the file"}
@@ -227,7 +238,7 @@ func readFooter(f vfs.File, size int64) (ft footer, err error) {
 //	4 4  length of the body
 //	8 …  body
 //
-// In format 3 the highest bit of the length may be set. Then the body is that of a
+// From format 3 on the highest bit of the length may be set. Then the body is that of a
 // block as it was before compression, as
 //
 //	0 4  its length
@@ -253,7 +264,10 @@ func appendItem(b []byte, mapKey string, it op.Item) []byte {
 //	digest 16 | file, offset, length of the image, uvarints | info length uvarint | info
 //	earliest deadline | keys of each tag but the last, uvarints; the last tag has the rest
 //
-// Format 1 does not have the last line.
+//	number of files with large values | file, bytes of each, uvarints, by file
+//
+// Format 1 does not have the last two lines, and the last is there only where the
+// footer says so, in format 4.
 //
 // and then the IDs of deleted runs, 16 bytes each, ordered too. No image is in
 // a newer file than the index.
@@ -286,17 +300,6 @@ var errMalformed = errors.New("malformed block")
 type fields struct{ field.Reader }
 
 func newFields(body []byte) fields { return fields{field.NewReader(body, errMalformed)} }
-
-func (d *fields) item() (mapKey []byte, it op.Item) {
-	mapKey = d.Bytes()
-	it.Value = d.Bytes()
-	it.Version = d.Uvarint()
-	it.Deadline = d.Int()
-	if d.Err() == nil && (len(mapKey) == 0 || !validItem(op.Tag(mapKey[0]), it)) {
-		d.Fail("an item that no run can hold")
-	}
-	return mapKey, it
-}
 
 // validItem reports whether a run's state can hold the item under a key of the
 // tag. The writer asks too, so as not to write what nobody can read.

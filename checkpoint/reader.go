@@ -120,6 +120,9 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 		return nil, err
 	}
 	x := &Index{Sequence: h.sequence, Time: h.time}
+	if ft.apart {
+		h.format = FileVersion // whatever a header says that was lost
+	}
 	end := size - footerSize
 	// The footer is not trusted with more than the index has room for.
 	x.Entries = make([]Entry, 0, min(ft.runs, uint64(end-ft.index)/leastEntry))
@@ -129,7 +132,10 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 		for d.Len() > 0 {
 			if uint64(len(x.Entries)) < ft.runs {
 				e := d.entry(h.format)
-				if d.Err() == nil && (!order.live(e.Run) || e.Location.File > sequence) {
+				if ft.apart {
+					e.Values = d.holdings()
+				}
+				if d.Err() == nil && (!order.live(e.Run) || e.newest() > sequence) {
 					d.Fail("an entry out of order, or with an image in a newer file")
 				}
 				x.Entries = append(x.Entries, e)
@@ -178,26 +184,25 @@ func (fs *Files) Verify(sequence uint64) error {
 // entry; a bare one it completes. Key and value are fn's to keep only as copies.
 func (fs *Files) Image(e *Entry, fn func(mapKey []byte, it op.Item)) error {
 	var sum summary
-	var previous []byte
-	err := fs.blocks(e.Location, func(body []byte) error {
-		d := newFields(body)
-		for d.Len() > 0 {
-			key, it := d.item()
-			if d.Err() == nil && bytes.Compare(key, previous) <= 0 {
-				d.Fail("a key out of order")
+	list := values{}
+	var digest op.Digester
+	err := fs.stored(e, func(key []byte, it op.Item, r *ref) error {
+		if r.size > 0 {
+			list[r.part] = r
+			if err := fs.whole(&digest, key, &it, r); err != nil {
+				return err
 			}
-			if d.Err() != nil {
-				return d.Err()
-			}
-			previous = key
-			sum.add(key[0], it)
-			fn(key, it)
 		}
-		previous = bytes.Clone(previous) // the next block takes its place
+		sum.add(key[0], it)
+		fn(key, it)
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if !slices.Equal(list.holdings(), e.Values) {
+		return &op.CorruptError{File: Name(fs.dir, e.Location.File), Offset: e.Location.Offset,
+			Reason: "the image refers to other large values than the index says"}
 	}
 	if sum.keys != e.Keys {
 		return &op.CorruptError{File: Name(fs.dir, e.Location.File), Offset: e.Location.Offset,

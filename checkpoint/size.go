@@ -1,6 +1,9 @@
 package checkpoint
 
-import "inmem/vfs"
+import (
+	"inmem/op"
+	"inmem/vfs"
+)
 
 // Sequence is the sequence of the log the checkpoint covers, and its name.
 func (w *Writer) Sequence() uint64 { return w.sequence }
@@ -17,18 +20,37 @@ func (fs *Files) Size(sequence uint64) (int64, error) {
 	return f.Size()
 }
 
-// Within makes sure that the file with the image of e is there, and goes as far
-// as the image: what can be known without reading it.
+// Within makes sure that the files with the image of e are there, and go as far
+// as it does: what can be known without reading it.
 func (fs *Files) Within(e *Entry) error {
-	size, known := fs.sizes[e.Location.File]
-	if !known {
-		var err error
-		if size, err = fs.Size(e.Location.File); err != nil {
+	size, err := fs.sizeOnce(e.Location.File)
+	if err != nil {
+		return err
+	}
+	if err := e.Location.within(Name(fs.dir, e.Location.File), size); err != nil {
+		return err
+	}
+	for _, h := range e.Values {
+		size, err := fs.sizeOnce(h.File)
+		if err != nil {
 			return err
 		}
-		fs.sizes[e.Location.File] = size
+		if h.Bytes > size-fileHeader {
+			return &op.CorruptError{File: Name(fs.dir, h.File), Offset: size, Reason: "shorter than the large values that are in it"}
+		}
 	}
-	return e.Location.within(Name(fs.dir, e.Location.File), size)
+	return nil
+}
+
+func (fs *Files) sizeOnce(file uint64) (int64, error) {
+	if size, known := fs.sizes[file]; known {
+		return size, nil
+	}
+	size, err := fs.Size(file)
+	if err == nil {
+		fs.sizes[file] = size
+	}
+	return size, err
 }
 
 // Name returns the file that holds the image of e.

@@ -29,6 +29,7 @@ type Writer struct {
 	open     int    // start of the open block in buf; -1 = none
 	err      error  // the first one, or errDone; nothing is written after it
 	zstd     *zstd.Encoder
+	header   header
 }
 
 var errDone = errors.New("checkpoint: the writer is finished or aborted")
@@ -44,8 +45,8 @@ func NewWriter(fsys vfs.FS, dir string, store [16]byte, shard uint32, sequence u
 		return nil, err
 	}
 	w.file = f
-	h := header{store: store, shard: shard, sequence: sequence, time: now}
-	w.buf = append(w.buf, h.encode()...)
+	w.header = header{format: FormatVersion, store: store, shard: shard, sequence: sequence, time: now}
+	w.buf = append(w.buf, w.header.encode()...)
 	return w, nil
 }
 
@@ -55,9 +56,7 @@ func (w *Writer) Compress() error {
 	if err != nil {
 		return w.fail(err)
 	}
-	w.zstd = enc
-	binary.LittleEndian.PutUint32(w.buf[8:], FileVersion)
-	binary.LittleEndian.PutUint32(w.buf[60:], crc32.Checksum(w.buf[:60], castagnoli))
+	w.zstd, w.header.format = enc, packedVersion
 	return nil
 }
 
@@ -124,6 +123,11 @@ func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 	if w.err != nil {
 		return w.err
 	}
+	return w.image(e, items, nil, nil)
+}
+
+// image is Image, with the values apart that are in refs, by key, and in files.
+func (w *Writer) image(e *Entry, items iter.Seq2[string, op.Item], refs map[string]*ref, values []Holding) error {
 	start := w.off + int64(len(w.buf))
 	var digest op.Digester
 	var sum summary
@@ -138,9 +142,16 @@ func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 			return w.fail(fmt.Errorf("checkpoint: run %v: the item of key %.100q is too large", e.Run, key))
 		}
 		previous = key
-		digest.Add(key, it)
 		sum.add(key[0], it)
-		if err := w.put(appendItem(w.block(), key, it)); err != nil {
+		var b []byte
+		if r := refs[key]; r != nil {
+			digest.AddPart(r.part)
+			b = appendRef(w.block(), key, it, r)
+		} else {
+			digest.Add(key, it)
+			b = appendItem(w.block(), key, it)
+		}
+		if err := w.put(b); err != nil {
 			return err
 		}
 	}
@@ -149,7 +160,7 @@ func (w *Writer) Image(e *Entry, items iter.Seq2[string, op.Item]) error {
 	}
 	e.take(&sum)
 	e.Digest = digest.Sum(e.Version)
-	e.Location = w.since(start)
+	e.Location, e.Values = w.since(start), values
 	return nil
 }
 
@@ -158,13 +169,14 @@ func (w *Writer) since(start int64) Location {
 	return Location{File: w.sequence, Offset: start, Length: w.off + int64(len(w.buf)) - start}
 }
 
-// Copy writes the image of e, which is in an older file, again into this one,
-// and lets e point to it. After an error e is as it was; if it was one of
-// reading the older file, the writer can go on without the image.
-func (w *Writer) Copy(e *Entry, files *Files) error {
-	if w.err != nil {
-		return w.err
-	}
+// Copy writes the image of e, which is in an older file, and the large values that
+// it refers to, again into this one, and lets e point to it. After an error e is as
+// it was; if it was one of reading the older file, the writer can go on without the
+// image.
+func (w *Writer) Copy(e *Entry, files *Files) error { return w.Move(e, files, nil) }
+
+// copyBlocks copies an image as it is.
+func (w *Writer) copyBlocks(e *Entry, files *Files) error {
 	start := w.off + int64(len(w.buf))
 	err := files.blocks(e.Location, func(body []byte) error {
 		w.buf = append(w.block(), body...)
@@ -195,16 +207,26 @@ func (w *Writer) Finish(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) erro
 // index writes the index and the footer.
 func (w *Writer) index(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) error {
 	ft := footer{index: w.off + int64(len(w.buf))}
+	for e := range entries {
+		if len(e.Values) > 0 {
+			ft.apart, w.header.format = true, FileVersion
+			break
+		}
+	}
 	var order ascending
 	for e := range entries {
-		if !order.live(e.Run) || e.Location.File > w.sequence {
+		if !order.live(e.Run) || e.newest() > w.sequence {
 			return w.fail(fmt.Errorf("checkpoint: run %v is out of order, or its image in a newer file", e.Run))
 		}
 		if e.bare {
 			return w.fail(fmt.Errorf("checkpoint: run %v: what format 1 did not say is not known", e.Run))
 		}
 		ft.runs++
-		if err := w.put(appendEntry(w.block(), e)); err != nil {
+		b := appendEntry(w.block(), e)
+		if ft.apart {
+			b = appendHoldings(b, e.Values)
+		}
+		if err := w.put(b); err != nil {
 			return err
 		}
 	}
@@ -224,7 +246,11 @@ func (w *Writer) index(entries iter.Seq[*Entry], deleted iter.Seq[run.ID]) error
 		return err
 	}
 	w.buf = append(w.buf, ft.encode()...)
-	return w.write()
+	if err := w.write(); err != nil || w.header.format == FormatVersion {
+		return err
+	}
+	_, err := w.file.WriteAt(w.header.encode(), 0) // it is known only now what there is
+	return w.fail(err)
 }
 
 // Abort gives the unfinished file up. After Finish came as far as the sync it

@@ -3,6 +3,7 @@ package op
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"inmem/field"
 	"inmem/run"
@@ -56,6 +57,27 @@ func OpSize(key, value int) int { return 2 + 3*binary.MaxVarintLen64 + key + val
 // deadline: at least 1, and below that of the commit or equal to it. Uvarints are
 // those of encoding/binary, in their shortest form.
 func AppendCommit(dst []byte, c *Commit) []byte {
+	dst, _ = AppendCommitAround(dst, nil, c, math.MaxInt)
+	return dst
+}
+
+// Gap is a place in an encoded commit where bytes belong that are elsewhere.
+type Gap struct {
+	At    int // in what was appended to: the bytes come before what is there
+	Bytes []byte
+}
+
+// InGaps returns how many bytes belong into gaps.
+func InGaps(gaps []Gap) (n int) {
+	for i := range gaps {
+		n += len(gaps[i].Bytes)
+	}
+	return n
+}
+
+// AppendCommitAround is AppendCommit without the values that have at least so
+// many bytes: what is left out is appended to gaps.
+func AppendCommitAround(dst []byte, gaps []Gap, c *Commit, large int) ([]byte, []Gap) {
 	dst = append(dst, c.Run[:]...)
 	dst = binary.AppendUvarint(dst, c.Version)
 	dst = binary.AppendUvarint(dst, uint64(c.Time))
@@ -75,14 +97,18 @@ func AppendCommit(dst []byte, c *Commit) []byte {
 		dst = append(dst, o.Key...)
 		if o.Kind == Put {
 			dst = binary.AppendUvarint(dst, uint64(len(o.Value)))
-			dst = append(dst, o.Value...)
+			if len(o.Value) < large {
+				dst = append(dst, o.Value...)
+			} else {
+				gaps = append(gaps, Gap{At: len(dst), Bytes: o.Value})
+			}
 			dst = binary.AppendUvarint(dst, uint64(o.Deadline))
 			if o.Version != 0 {
 				dst = binary.AppendUvarint(dst, o.Version)
 			}
 		}
 	}
-	return dst
+	return dst, gaps
 }
 
 // putVersion is the kind of a put of a version, as stored.

@@ -29,7 +29,13 @@ type Digester struct {
 
 // Add adds one key (with its tag) and its item. The order does not matter:
 // the digest is a sum of hashes modulo 2^128.
-func (d *Digester) Add(mapKey string, it Item) {
+func (d *Digester) Add(mapKey string, it Item) { d.AddPart(d.Part(mapKey, it)) }
+
+// Part is what one key adds to a digest.
+type Part struct{ Low, High uint64 }
+
+// Part returns what one key (with its tag) and its item add, and adds nothing.
+func (d *Digester) Part(mapKey string, it Item) Part {
 	b := binary.AppendUvarint(d.buf[:0], uint64(len(mapKey)))
 	b = append(b, mapKey...)
 	b = binary.AppendUvarint(b, it.Version)
@@ -37,9 +43,14 @@ func (d *Digester) Add(mapKey string, it Item) {
 	b = append(b, it.Value...)
 	d.buf = b
 	lo, hi := metro.Hash128(b, digestSeed)
+	return Part{lo, hi}
+}
+
+// AddPart adds what Part returned.
+func (d *Digester) AddPart(p Part) {
 	var carry uint64
-	d.lo, carry = bits.Add64(d.lo, lo, 0)
-	d.hi, _ = bits.Add64(d.hi, hi, carry)
+	d.lo, carry = bits.Add64(d.lo, p.Low, 0)
+	d.hi, _ = bits.Add64(d.hi, p.High, carry)
 	d.count++
 }
 

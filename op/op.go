@@ -166,6 +166,7 @@ type Write struct {
 	Tag    Tag
 	Key    string
 	Value  []byte
+	Block  *Block        // where Value lies, if that is the store's own memory already; nil = it is the caller's
 	TTL    time.Duration // 0 = the value does not expire
 	Expect Expect        // what must be true of the key for the whole request to go on
 }

@@ -47,7 +47,7 @@ type Run interface {
 	// View returns the state to read from.
 	View() (View, error)
 	// Commit carries the request out, as one commit. When it returns, the
-	// request and all it refers to are the caller's again.
+	// request and all it refers to are the caller's again, but for blocks.
 	Commit(ctx context.Context, req *Request) (Result, error)
 	// Limits returns the sizes the store accepts.
 	Limits() Limits

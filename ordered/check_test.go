@@ -171,11 +171,14 @@ func (m *Map) checkSlab(live []int) error {
 	if len(m.slots) != len(m.table) {
 		return fmt.Errorf("%d slots, %d chunks", len(m.slots), len(m.table))
 	}
-	var held, spent, total int64
+	var held, spent, total, large int64
 	for at, chunk := range m.table {
 		s := m.slots[at]
 		held += int64(len(chunk))
 		total += int64(live[at])
+		if len(chunk) > maxChunk {
+			large += int64(len(chunk))
+		}
 		if (chunk == nil) != slices.Contains(m.free, at) {
 			return fmt.Errorf("slot %d: chunk of %d bytes, free %v", at, len(chunk), m.free)
 		}
@@ -192,6 +195,9 @@ func (m *Map) checkSlab(live []int) error {
 		if err := m.checkSlot(at, live[at]); err != nil {
 			return fmt.Errorf("slot %d: %w: %+v", at, err, s)
 		}
+	}
+	if large != m.large {
+		return fmt.Errorf("%d bytes in chunks that none shares, counted are %d", large, m.large)
 	}
 	if held != m.held || spent != m.spentBytes || total != m.live {
 		return fmt.Errorf("held %d, spent %d, live %d, counted are %d, %d, %d", held, spent, total, m.held, m.spentBytes, m.live)

@@ -89,7 +89,16 @@ type content struct {
 	recent *recent
 	tree
 	filter filter
+	large  int64 // bytes of chunks longer than maxChunk
 }
+
+// LargeBytes returns how much memory is in records that are larger than any that
+// others share a chunk with, those that were replaced a moment ago included: 0 =
+// there is no value of op.Large.
+func (c *content) LargeBytes() int64 { return c.large }
+
+// A record with a large value has a chunk that is counted as such.
+var _ = [1]struct{}{}[maxChunk-op.Large]
 
 // Counts are numbers of keys, by the first byte of a key, which is its tag in a
 // run. The empty key and those that begin with another byte are counted at 0.
@@ -119,6 +128,14 @@ func (m *Map) Put(key string, it op.Item) {
 	k := bytesOf(key)
 	m.makePlace()
 	m.note(k, m.write(k, it))
+}
+
+// PutBlock is Put of an item whose value lies in a block, which becomes the map's
+// and is not copied, if it is large enough for a chunk of its own.
+func (m *Map) PutBlock(key string, it op.Item, b *op.Block) {
+	k := bytesOf(key)
+	m.makePlace()
+	m.note(k, m.take(k, it, b))
 }
 
 // Set is Put, and returns what it replaced.

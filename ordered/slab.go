@@ -118,13 +118,40 @@ func (m *Map) write(key []byte, it op.Item) ref {
 		panic(fmt.Sprintf("ordered: key of %d bytes with value of %d bytes", len(key), len(it.Value)))
 	}
 	r, rec := m.reserve(recordStart + len(key) + len(it.Value))
+	writeHead(rec, key, it)
+	copy(rec[recordStart+len(key):], it.Value)
+	return r
+}
+
+// writeHead writes what a record has in front of its value.
+func writeHead(rec, key []byte, it op.Item) {
 	binary.LittleEndian.PutUint64(rec, it.Version)
 	binary.LittleEndian.PutUint64(rec[atDeadline:], uint64(it.Deadline))
 	binary.LittleEndian.PutUint32(rec[atKeyLen:], uint32(len(key)))
 	binary.LittleEndian.PutUint32(rec[atValueLen:], uint32(len(it.Value)))
 	copy(rec[recordStart:], key)
-	copy(rec[recordStart+len(key):], it.Value)
-	return r
+}
+
+// A block has just the room that a record needs.
+var _ = [1]struct{}{}[recordStart-op.BlockHead]
+
+// take makes the memory of a block a chunk of the map. Where it is not made for
+// the key the value is copied.
+func (m *Map) take(key []byte, it op.Item, b *op.Block) ref {
+	size := recordStart + len(key) + len(it.Value)
+	if len(key) > maxKey || size <= maxShared || !b.Holds(it.Value) {
+		return m.write(key, it)
+	}
+	chunk := b.Take(recordStart + len(key))
+	if chunk == nil {
+		return m.write(key, it)
+	}
+	writeHead(chunk, key, it)
+	m.live += int64(size)
+	at := m.addChunk(chunk)
+	m.slots[at].used = size
+	m.fill(at)
+	return newRef(at, 0)
 }
 
 // reserve returns room for a record of the given size.
@@ -168,6 +195,9 @@ func ownChunk(size int) []byte {
 // none refers to a slot that is free or beyond its end.
 func (m *Map) addChunk(c []byte) int {
 	m.held += int64(len(c))
+	if len(c) > maxChunk {
+		m.large += int64(len(c))
+	}
 	if n := len(m.free); n > 0 {
 		at := m.free[n-1]
 		m.free = m.free[:n-1]
@@ -254,6 +284,9 @@ func (m *Map) drop(at int) {
 	}
 	t := slices.Clone(m.table)
 	for _, at := range m.spent {
+		if n := len(t[at]); n > maxChunk {
+			m.large -= int64(n)
+		}
 		t[at] = nil
 	}
 	for t[len(t)-1] == nil {

@@ -1,6 +1,7 @@
 package ordered
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -105,4 +106,59 @@ func TestBytesIsHonest(t *testing.T) {
 			runtime.KeepAlive(keys)
 		}
 	}
+}
+
+// A value in a block is not copied into the map, nor when the map goes on.
+func TestPutBlock(t *testing.T) {
+	var m Map
+	value := func(n int, b byte) *op.Block { return op.BlockOf("key", bytes.Repeat([]byte{b}, n)) }
+	put := func(b *op.Block, version uint64) {
+		m.PutBlock("\x01key", op.Item{Value: b.Value(), Version: version, Deadline: 9}, b)
+		require.NoError(t, m.Check())
+	}
+	first := value(op.Large, 1)
+	mine := first.Value()
+	put(first, 1)
+	view := m.Snapshot()
+	require.GreaterOrEqual(t, m.Bytes(), int64(op.Large))
+	require.Less(t, m.Bytes(), int64(op.Large+op.Large/4))
+	for i := range 5000 {
+		m.Put(fmt.Sprintf("\x01small %d", i), op.Item{Value: mine[:100], Version: 2})
+	}
+	m.Settle()
+	require.NoError(t, m.Check())
+	got, ok := m.Get("\x01key")
+	require.True(t, ok)
+	require.Equal(t, op.Item{Value: mine, Version: 1, Deadline: 9}, got)
+	require.Same(t, &mine[0], &got.Value[0])
+	fork := view.Map()
+	require.NoError(t, fork.Check())
+	of, _ := fork.Get("\x01key")
+	require.Same(t, &mine[0], &of.Value[0])
+
+	// A block that is taken, that is small, or that was made for another key is copied.
+	m.PutBlock("\x01again", op.Item{Value: mine, Version: 3}, first)
+	small := value(maxShared-100, 2)
+	put(small, 4)
+	m.PutBlock("\x01other key", op.Item{Value: value(op.Large, 3).Value(), Version: 5}, value(op.Large, 4))
+	other := value(op.Large, 5)
+	m.PutBlock("\x01other key", op.Item{Value: other.Value(), Version: 6}, other)
+	m.Settle()
+	require.NoError(t, m.Check())
+	for key, b := range map[string]byte{"\x01again": 1, "\x01key": 2, "\x01other key": 5} {
+		got, ok = m.Get(key)
+		require.True(t, ok)
+		require.Equal(t, b, got.Value[0], "%q", key)
+		require.NotSame(t, &mine[0], &got.Value[0])
+	}
+	got, _ = view.Get("\x01key")
+	require.Equal(t, mine, got.Value)
+
+	// Overwritten for long, it takes no more memory than one of it.
+	for i := range 100 {
+		put(value(op.Large, byte(i)), uint64(10+i))
+	}
+	m.Delete("\x01again")
+	m.Delete("\x01other key")
+	require.Less(t, m.Bytes(), int64(5000*200+3*op.Large))
 }

@@ -217,7 +217,9 @@ func (c *checker) images() (err error) {
 func verifyFiles(files *checkpoint.Files, x *checkpoint.Index) error {
 	need := map[uint64]bool{x.Sequence: true}
 	for k := range x.Entries {
-		need[x.Entries[k].Location.File] = true
+		for file := range x.Entries[k].Held {
+			need[file] = true
+		}
 	}
 	for _, sequence := range slices.Sorted(maps.Keys(need)) {
 		if err := files.Verify(sequence); err != nil {

@@ -167,7 +167,9 @@ func images(fsys vfs.FS, dir string, m *checkpoint.Manifest, i int) (sizes map[u
 	}
 	sizes = map[uint64]int64{sequence: 0}
 	for k := range x.Entries {
-		sizes[x.Entries[k].Location.File] = 0
+		for file := range x.Entries[k].Held {
+			sizes[file] = 0
+		}
 	}
 	for file := range sizes {
 		if sizes[file], err = files.Size(file); err != nil {

@@ -269,7 +269,9 @@ func (r *recovering) checkpoint() (err error) {
 	r.keep[sequence] = true
 	for k := range x.Entries {
 		e := &x.Entries[k]
-		r.keep[e.Location.File] = true
+		for file := range e.Held {
+			r.keep[file] = true
+		}
 		if err := r.enter(files, e); err != nil {
 			return err
 		}

@@ -97,12 +97,17 @@ func (c *command) take(req *op.Request) {
 	c.writes = append(c.writes, req.Writes...)
 	size := 0
 	for i := range c.writes {
-		size += len(c.writes[i].Value)
+		if c.writes[i].Block == nil {
+			size += len(c.writes[i].Value)
+		}
 	}
 	if cap(c.bytes) < size {
 		c.bytes = make([]byte, 0, size)
 	}
 	for i := range c.writes {
+		if c.writes[i].Block != nil {
+			continue // nobody changes it any more
+		}
 		start := len(c.bytes)
 		c.bytes = append(c.bytes, c.writes[i].Value...)
 		c.writes[i].Value = c.bytes[start:]
@@ -177,6 +182,7 @@ func (c *command) size() int {
 
 // Commit carries out a request on a run.
 func (s *Shard) Commit(ctx context.Context, id run.ID, req *op.Request) (op.Result, error) {
+	req = op.OwnValues(req)
 	res, err := s.commit(ctx, id, req)
 	if unsettled(err) {
 		return s.commitSettled(ctx, id, req)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"inmem/op"
 	"inmem/run"
 	"inmem/wal"
 )
@@ -78,12 +79,23 @@ func (b *bells) change(fn func([]chan struct{}) []chan struct{}) {
 }
 
 // keep is the owner's: a commit was appended, and is published with its batch.
-func (f *feed) keep(c Logged) {
+func (f *feed) keep(c Logged) { f.keepAround(c, 0, nil) }
+
+// keepAround is keep of a commit whose payload has gaps, and begins so far behind
+// where their places are counted from.
+func (f *feed) keepAround(c Logged, behind int, gaps []op.Gap) {
 	if f.watchers.Load() == 0 {
 		f.waiting = f.waiting[:0] // what comes later must not leave a gap behind these
 		return
 	}
-	c.Payload = slices.Clone(c.Payload)
+	payload := c.Payload
+	c.Payload = make([]byte, 0, len(payload)+op.InGaps(gaps))
+	for _, g := range gaps {
+		n := g.At - behind
+		c.Payload = append(append(c.Payload, payload[:n]...), g.Bytes...)
+		payload, behind = payload[n:], g.At
+	}
+	c.Payload = append(c.Payload, payload...)
 	f.waiting = append(f.waiting, c)
 }
 

@@ -295,7 +295,9 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	im.shard.metrics.checkpoints.Add(1)
 	keep := map[uint64]bool{job.sequence: true}
 	for _, e := range next {
-		keep[e.Location.File] = true
+		for file := range e.Held {
+			keep[file] = true
+		}
 	}
 	return w.Size(), checkpoint.Clean(cfg.FS, cfg.Dir, keep)
 }
@@ -325,41 +327,66 @@ func (s *Shard) Image(id run.ID, version uint64) (e *checkpoint.Entry, st *State
 	return e, st, err
 }
 
-// images writes the images of what changed, and again those that lie in files
-// of which more than half is dead, so that these files can go.
-func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry) error {
+// images writes the images of what changed, and again what lies in files of which
+// more than half is dead, so that these files can go.
+func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry) (err error) {
+	cfg := &im.shard.cfg
+	files := checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
+	defer func() { err = errors.Join(err, files.Close()) }()
+	large := map[run.ID]*checkpoint.Large{}
+	live := map[uint64]int64{}
+	for id, snap := range im.pending {
+		if snap.keys.LargeBytes() == 0 {
+			continue
+		}
+		if large[id], err = files.Large(next[id], snap.All()); err != nil {
+			return err
+		}
+		for file, bytes := range large[id].Held {
+			live[file] += bytes
+		}
+	}
+	for id, e := range next {
+		if im.pending[id] != nil {
+			continue
+		}
+		for file, bytes := range e.Held {
+			live[file] += bytes
+		}
+	}
+	rewrite, err := im.worthRewriting(live, files)
+	if err != nil {
+		return err
+	}
 	for id, snap := range im.pending {
 		e := &checkpoint.Entry{
 			Run: id, Version: snap.Version, Time: snap.Time,
 			FirstSeq: snap.FirstSeq, LastSeq: snap.LastSeq, Info: snap.Info.AppendRecord(nil),
 		}
-		if err := w.Image(e, snap.All()); err != nil {
+		if l := large[id]; l == nil {
+			err = w.Image(e, snap.All())
+		} else {
+			err = w.ImageApart(e, snap.All(), l, rewrite)
+		}
+		if err != nil {
 			return err
 		}
 		next[id] = e
 	}
-	cfg := &im.shard.cfg
-	files := checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
-	err := im.compact(w, next, files)
-	return errors.Join(err, files.Close())
+	return im.move(w, next, files, rewrite)
 }
 
-func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry, files *checkpoint.Files) error {
-	live := map[uint64]int64{}
-	for _, e := range next {
-		live[e.Location.File] += e.Location.Length
-	}
-	delete(live, w.Sequence())
-	rewrite, err := im.worthRewriting(live, files)
-	if err != nil {
-		return err
+// move writes again what lies in the files.
+func (im *imager) move(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry, files *checkpoint.Files, from map[uint64]bool) error {
+	if len(from) == 0 {
+		return nil
 	}
 	for id, e := range next {
-		if !rewrite[e.Location.File] {
+		if !lies(e, from) {
 			continue
 		}
 		moved := *e
-		err := w.Copy(&moved, files)
+		err := w.Move(&moved, files, from)
 		switch {
 		case err == nil:
 			next[id] = &moved
@@ -369,6 +396,16 @@ func (im *imager) compact(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entr
 		// A damaged image stays where it is.
 	}
 	return nil
+}
+
+// lies reports whether some of a run lies in one of the files.
+func lies(e *checkpoint.Entry, files map[uint64]bool) bool {
+	for file := range e.Held {
+		if files[file] {
+			return true
+		}
+	}
+	return false
 }
 
 // worthRewriting returns the files of which more than half is dead, by what is

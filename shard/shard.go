@@ -90,8 +90,9 @@ type Shard struct {
 	log            *wal.Log
 	batch          []*command
 	current        []*command
-	processCurrent func() // process as a value, made once
-	quiet          uint64 // the log's next sequence at the last tick
+	processCurrent func()   // process as a value, made once
+	gaps           []op.Gap // scratch
+	quiet          uint64   // the log's next sequence at the last tick
 	replied        int
 }
 
@@ -368,12 +369,16 @@ func (s *Shard) append(commit *op.Commit, c *command) error {
 		return err
 	}
 	start := s.log.Begin()
-	frame := op.AppendCommit(start, commit)
-	seq := s.log.End(frame)
+	// A large value is never changed from here on, wherever it came from: the log
+	// needs no copy of it.
+	var frame []byte
+	frame, s.gaps = op.AppendCommitAround(start, s.gaps[:0], commit, op.Large)
+	seq := s.log.EndAround(frame, s.gaps)
 	if err := s.state.Apply(commit, seq); err != nil {
 		return err
 	}
-	s.feed.keep(Logged{Sequence: seq, Run: commit.Run, Payload: frame[len(start):]})
+	s.feed.keepAround(Logged{Sequence: seq, Run: commit.Run, Payload: frame[len(start):]}, len(start), s.gaps)
+	clear(s.gaps)
 	c.logged = true
 	if c.kind == expire {
 		s.metrics.expired.Add(uint64(len(commit.Ops)))

@@ -39,8 +39,9 @@ type State struct {
 
 	shared *ordered.Map // of the run that the next commit begins: what of its puts is in place already
 
-	commit op.Commit // scratch
-	keyBuf []byte    // scratch
+	commit op.Commit   // scratch
+	blocks []*op.Block // where the large values of commit lie, in order
+	keyBuf []byte      // scratch
 }
 
 // liveRun is a run as its owner changes it.
@@ -98,7 +99,30 @@ func (s *State) next(r *liveRun, now int64) *op.Commit {
 // start begins the scratch commit.
 func (s *State) start(id run.ID, version uint64, now int64) *op.Commit {
 	s.commit = op.Commit{Run: id, Version: version, Time: now, Ops: s.commit.Ops[:0]}
+	if len(s.blocks) > 0 {
+		s.letGo()
+	}
 	return &s.commit
+}
+
+// letGo forgets the blocks of the scratch commit.
+func (s *State) letGo() {
+	clear(s.blocks)
+	s.blocks = s.blocks[:0]
+}
+
+// put puts an item into a run. A large value that lies in a block of the scratch
+// commit becomes the run's as it is.
+func (s *State) put(r *liveRun, key string, it op.Item) {
+	if len(it.Value) >= op.Large {
+		for _, b := range s.blocks {
+			if b.Holds(it.Value) {
+				r.keys.PutBlock(key, it, b)
+				return
+			}
+		}
+	}
+	r.keys.Put(key, it)
 }
 
 // Begin decides on a new run. A nil commit without an error means that the
@@ -248,6 +272,9 @@ func (s *State) Commit(id run.ID, req *op.Request, now int64) (*op.Commit, op.Re
 			}
 		}
 		o := op.Op{Kind: w.Kind, Tag: w.Tag, Key: w.Key, Value: w.Value}
+		if w.Block != nil {
+			s.blocks = append(s.blocks, w.Block)
+		}
 		if w.TTL > 0 {
 			o.Deadline = op.Deadline(now, w.TTL)
 		}
@@ -358,6 +385,9 @@ func (s *State) Apply(c *op.Commit, seq uint64) error {
 			return err
 		}
 	}
+	if len(s.blocks) > 0 {
+		s.letGo()
+	}
 	if r.dropped {
 		return nil
 	}
@@ -375,7 +405,7 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		it := op.Item{Value: o.Value, Version: cmp.Or(o.Version, r.version), Deadline: o.Deadline}
 		s.deadline(r, key, r.expires(key), it)
 		if !r.has(key, it) {
-			r.keys.Put(key, it)
+			s.put(r, key, it)
 		}
 	} else {
 		previous, _ := r.keys.Delete(key)

@@ -61,7 +61,7 @@ func (s *State) LoadCold(e *checkpoint.Entry) error {
 	if err != nil {
 		return err
 	}
-	r.cold = &cold{counts: ordered.Counts(e.Counts), image: e.Location.Length, earliest: e.Earliest}
+	r.cold = &cold{counts: ordered.Counts(e.Counts), image: e.Size(), earliest: e.Earliest}
 	r.deadlines = int(e.Deadlines)
 	if e.Earliest != 0 {
 		// An entry for the whole run: when it comes due the run is loaded, and its

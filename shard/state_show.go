@@ -30,12 +30,13 @@ func (r *liveRun) snapshot() *Snapshot {
 }
 
 // dirtyBytes returns the memory that the keys and values take of the runs that
-// changed since the last checkpoint.
+// changed since the last checkpoint, but for large values: those that are not on
+// disk yet count as what was logged.
 func (s *State) dirtyBytes() int64 {
 	var n int64
 	for _, r := range s.dirty {
 		if !r.dropped {
-			n += r.keys.Bytes()
+			n += r.keys.Bytes() - r.keys.LargeBytes()
 		}
 	}
 	return n

@@ -197,7 +197,7 @@ func (sw *sweep) covered(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 	if e == nil {
 		return r, false
 	}
-	r = keptRun{e.Version, e.Location.Length, sw.history(id, e)}
+	r = keptRun{e.Version, e.Size(), sw.history(id, e)}
 	if r.history > 0 && sw.shard.noBase[id] {
 		r.history = retention.AllVersions
 	}
@@ -216,7 +216,7 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 	}
 	r = keptRun{version: snap.Version, history: sw.opts.Policy.HistoryOf(snap.Info)}
 	if e := entries[id]; e != nil {
-		r.image = e.Location.Length
+		r.image = e.Size()
 	}
 	return r, true
 }
@@ -322,10 +322,12 @@ func (sw *sweep) measureImages() (err error) {
 		live[im.last] = 0
 	}
 	for id, e := range im.entries {
-		if sw.opts.Gone == nil || !sw.opts.Gone(id) {
-			live[e.Location.File] += e.Location.Length
-		} else {
-			live[e.Location.File] += 0
+		gone := sw.opts.Gone != nil && sw.opts.Gone(id)
+		for file, bytes := range e.Held {
+			if gone {
+				bytes = 0
+			}
+			live[file] += bytes
 		}
 	}
 	for file, bytes := range live {

@@ -123,7 +123,13 @@ func (w *workload) step() {
 		w.mem.SetCapacity(0)
 	default:
 		for range 1 + w.rng.IntN(4) {
-			r, err := tryAdd(l, byte(w.rng.IntN(3)), 24+w.rng.IntN(300))
+			stream, size := byte(w.rng.IntN(3)), 24+w.rng.IntN(300)
+			r, err := rec{}, error(nil)
+			if w.rng.IntN(3) == 0 {
+				r, err = tryAddAround(l, stream, size, w.rng)
+			} else {
+				r, err = tryAdd(l, stream, size)
+			}
 			if err != nil {
 				require.ErrorIs(t, err, op.ErrDiskFull)
 				continue

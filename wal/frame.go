@@ -3,6 +3,8 @@ package wal
 import (
 	"encoding/binary"
 	"hash/crc32"
+
+	"inmem/op"
 )
 
 // Kind says what a frame holds. 0 is invalid everywhere.
@@ -65,8 +67,14 @@ func frameSize(n int) int64 {
 // sealFrame completes the frame that begins at b[start:], whose payload is
 // everything after the space left for the header, and returns b with padding.
 func sealFrame(b []byte, start int, kind Kind, salt uint32, sequence uint64, synced int64) []byte {
-	length := len(b) - start - frameHeader
-	for (len(b)-start)%align != 0 {
+	return sealAround(b, start, nil, kind, salt, sequence, synced)
+}
+
+// sealAround is sealFrame of a payload parts of which are elsewhere.
+func sealAround(b []byte, start int, gaps []op.Gap, kind Kind, salt uint32, sequence uint64, synced int64) []byte {
+	outside := op.InGaps(gaps)
+	length := len(b) - start - frameHeader + outside
+	for (len(b)-start+outside)%align != 0 {
 		b = append(b, 0)
 	}
 	h := b[start:]
@@ -75,7 +83,13 @@ func sealFrame(b []byte, start int, kind Kind, salt uint32, sequence uint64, syn
 	binary.LittleEndian.PutUint32(h[12:], salt)
 	binary.LittleEndian.PutUint64(h[16:], sequence)
 	binary.LittleEndian.PutUint64(h[24:], uint64(synced))
-	binary.LittleEndian.PutUint32(h, crc32.Checksum(h[4:], castagnoli))
+	sum, at := uint32(0), start+4
+	for _, g := range gaps {
+		sum = crc32.Update(sum, castagnoli, b[at:g.At])
+		sum = crc32.Update(sum, castagnoli, g.Bytes)
+		at = g.At
+	}
+	binary.LittleEndian.PutUint32(h, crc32.Update(sum, castagnoli, b[at:]))
 	return b
 }
 

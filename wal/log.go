@@ -78,7 +78,9 @@ type Log struct {
 	segments []segment // older ones; the index of those with entries is not on disk yet
 	active   segment   // end = what was handed to the operating system
 	next     uint64    // sequence of the next frame
-	buf      []byte    // frames not handed to the operating system yet
+	buf      []byte    // frames not handed to the operating system yet, but for …
+	gaps     []op.Gap  // … what belongs in between, which is not copied
+	outside  int       // bytes of that
 	ahead    int64     // the file is this long: space reserved ahead
 	synced   int64     // what the frames say is synced: disk.synced when their batch was begun
 	wanted   uint64    // the background was last asked to sync up to this sequence
@@ -269,7 +271,7 @@ func (l *Log) reserve(n int64, anew bool) error {
 	if err := l.err(); err != nil {
 		return err
 	}
-	end := l.active.end + int64(len(l.buf))
+	end := l.active.end + int64(l.Buffered())
 	if (anew || end+n > l.opts.SegmentSize) && end > segmentHeader {
 		if err := l.rotate(); err != nil {
 			return err
@@ -293,7 +295,7 @@ func (l *Log) reserve(n int64, anew bool) error {
 // Ready reports whether frames of n bytes in all can be appended, and committed
 // as Batched or Async, without waiting for the disk.
 func (l *Log) Ready(n int64) bool {
-	return l.err() == nil && !l.outdated && l.active.end+int64(len(l.buf))+n <= l.ahead &&
+	return l.err() == nil && !l.outdated && l.active.end+int64(l.Buffered())+n <= l.ahead &&
 		l.next-l.Synced() < uint64(l.opts.Commits)
 }
 
@@ -335,19 +337,27 @@ func (l *Log) Begin() []byte {
 // End completes the frame begun by Begin with what was appended to b, and
 // returns its sequence. The frame is on its way only after Commit. A payload
 // shorter than its stream or longer than MaxPayload is a bug of the caller.
-func (l *Log) End(b []byte) uint64 {
+func (l *Log) End(b []byte) uint64 { return l.EndAround(b, nil) }
+
+// EndAround is End where parts of the payload are not in b: gaps says where they
+// belong, behind the first 16 bytes. They must not change until they are written;
+// gaps is the caller's again.
+func (l *Log) EndAround(b []byte, gaps []op.Gap) uint64 {
 	start := len(l.buf)
-	if n := len(b) - start - frameHeader; n < streamSize || n > MaxPayload {
+	if n := len(b) - start - frameHeader + op.InGaps(gaps); n < streamSize || n > MaxPayload {
 		panic(fmt.Sprintf("wal: a record of %d bytes", n))
 	}
 	stream := [streamSize]byte(b[start+frameHeader:])
-	l.active.entries = append(l.active.entries, entry{stream: stream, offset: l.active.end + int64(start)})
-	return l.end(b, Record)
+	l.active.entries = append(l.active.entries, entry{stream: stream, offset: l.active.end + int64(l.Buffered())})
+	return l.end(b, gaps, Record)
 }
 
-func (l *Log) end(b []byte, kind Kind) uint64 {
+func (l *Log) end(b []byte, gaps []op.Gap, kind Kind) uint64 {
 	sequence := l.next
-	l.buf = sealFrame(b, len(l.buf), kind, l.active.salt, sequence, l.synced)
+	l.buf = sealAround(b, len(l.buf), gaps, kind, l.active.salt, sequence, l.synced)
+	if len(gaps) > 0 {
+		l.gaps, l.outside = append(l.gaps, gaps...), l.outside+op.InGaps(gaps)
+	}
 	l.next++
 	l.sealed, l.noSeal = kind == Seal, false
 	l.busy = true
@@ -366,7 +376,7 @@ func (l *Log) refresh() {
 func (l *Log) appendSeal() {
 	l.refresh()
 	b := binary.LittleEndian.AppendUint64(l.Begin(), uint64(l.opts.Now()))
-	l.end(b, Seal)
+	l.end(b, nil, Seal)
 }
 
 // Stats are counts since the log was opened.
@@ -399,4 +409,4 @@ func (l *Log) fail(err error) error {
 }
 
 // Buffered returns the bytes appended and not handed to the operating system yet.
-func (l *Log) Buffered() int { return len(l.buf) }
+func (l *Log) Buffered() int { return len(l.buf) + l.outside }

@@ -146,6 +146,57 @@ func TestRecordLargerThanASegment(t *testing.T) {
 	})
 }
 
+// A record that the log gets in parts is, on disk, the same as one that it gets
+// whole, and the parts are not copied.
+func TestRecordsInParts(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	forms(t, func(t *testing.T, opts Options) {
+		whole, a := create(t, opts)
+		parts, b := create(t, opts)
+		salted := func(l *Log) { l.active.salt = 7 } // else they differ
+		salted(a)
+		salted(b)
+		for i := range 60 {
+			size := 24 + rng.IntN(300)
+			if i%20 == 7 {
+				size = 30_000
+			}
+			_, err := tryAddAround(b, byte(i%3), size, rng)
+			require.NoError(t, err)
+			add(t, a, byte(i%3), size)
+			require.Equal(t, a.Buffered(), b.Buffered())
+			require.Equal(t, a.active.entries, b.active.entries)
+			if i%7 == 0 {
+				mode := modes[rng.IntN(len(modes))]
+				require.NoError(t, a.Commit(mode))
+				require.NoError(t, b.Commit(mode))
+				require.Equal(t, a.Stats().Bytes, b.Stats().Bytes)
+			}
+		}
+		require.NoError(t, a.Flush())
+		require.NoError(t, b.Flush())
+		want, got := contents(t, whole), contents(t, parts)
+		for name := range want {
+			// The headers differ in their salt and checksum.
+			require.Equal(t, want[name][segmentHeader:], got[name][segmentHeader:], name)
+		}
+		mustClose(t, a)
+		mustClose(t, b)
+	})
+
+	_, l := create(t, testOptions())
+	defer mustClose(t, l)
+	large := payloadOf(1, 1, 1<<20)
+	require.NoError(t, l.Reserve(FrameSize(len(large))))
+	l.EndAround(append(l.Begin(), large[:streamSize]...), []op.Gap{{At: frameHeader + streamSize, Bytes: large[streamSize:]}})
+	require.Less(t, cap(l.buf), 10_000)
+	require.Equal(t, FrameSize(len(large)), int64(l.Buffered()))
+	require.NoError(t, l.Commit(op.Async), "which writes so much at once")
+	require.Zero(t, l.Buffered())
+	require.Empty(t, l.gaps)
+	require.Nil(t, l.gaps[:1][0].Bytes, "nothing is held on to")
+}
+
 // TestSpaceAhead looks at what Reserve promises: that writing needs no space.
 func TestSpaceAhead(t *testing.T) {
 	forms(t, func(t *testing.T, opts Options) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"inmem/op"
 	"inmem/vfs"
 )
 
@@ -95,6 +96,25 @@ func tryAdd(l *Log, stream byte, size int) (rec, error) {
 	}
 	p := payloadOf(l.Next(), stream, size)
 	return rec{l.End(append(l.Begin(), p...)), p}, nil
+}
+
+// tryAddAround is tryAdd of a payload that the log gets in parts: it has some of
+// the bytes, and others stay where they are.
+func tryAddAround(l *Log, stream byte, size int, rng *rand.Rand) (rec, error) {
+	if err := l.Reserve(FrameSize(max(size, streamSize+8))); err != nil {
+		return rec{}, err
+	}
+	p := payloadOf(l.Next(), stream, size)
+	b, rest := append(l.Begin(), p[:streamSize]...), p[streamSize:]
+	var gaps []op.Gap
+	for len(rest) > 0 {
+		n, m := rng.IntN(len(rest)+1), 0
+		if m = rng.IntN(len(rest) - n + 1); m > 0 {
+			gaps = append(gaps, op.Gap{At: len(b) + n, Bytes: rest[n : n+m]})
+		}
+		b, rest = append(b, rest[:n]...), rest[n+m:]
+	}
+	return rec{l.EndAround(b, gaps), p}, nil
 }
 
 // requireRecs wants two lists to hold the same records.

@@ -22,7 +22,7 @@ func (l *Log) Commit(mode op.Durability) error {
 		return err
 	}
 	l.arm()
-	if mode == op.Async && len(l.buf) < asyncBuffer {
+	if mode == op.Async && l.Buffered() < asyncBuffer {
 		return nil
 	}
 	if err := l.write(); err != nil {
@@ -51,7 +51,8 @@ func (l *Log) Flush() error {
 	return l.Sync()
 }
 
-// write hands the buffer to the operating system, in one call.
+// write hands the buffer to the operating system, in one call if nothing belongs
+// in between.
 func (l *Log) write() error {
 	if l.cutShort {
 		return l.fail(errCutShort)
@@ -59,7 +60,7 @@ func (l *Log) write() error {
 	if err := l.err(); err != nil || len(l.buf) == 0 {
 		return err
 	}
-	n, err := l.disk.file.WriteAt(l.buf, l.active.end)
+	n, err := l.writeOut()
 	if err != nil {
 		return l.fail(fmt.Errorf("writing the log: %w", err))
 	}
@@ -70,10 +71,36 @@ func (l *Log) write() error {
 	if cap(l.buf) > maxAhead {
 		l.buf = nil // one huge batch must not hold its memory for ever
 	}
+	clear(l.gaps)
+	l.gaps, l.outside = l.gaps[:0], 0
 	l.mu.Lock()
 	l.disk.written, l.disk.writtenSeq = l.active.end, l.next-1
 	l.mu.Unlock()
 	return nil
+}
+
+// writeOut writes the buffer and what belongs in between, in order: what a crash
+// leaves of it is a beginning, as of one call.
+func (l *Log) writeOut() (n int, err error) {
+	from := 0
+	for _, g := range l.gaps {
+		for _, part := range [...][]byte{l.buf[from:g.At], g.Bytes} {
+			if n, err = l.writeAt(part, n); err != nil {
+				return n, err
+			}
+		}
+		from = g.At
+	}
+	return l.writeAt(l.buf[from:], n)
+}
+
+// writeAt writes behind n bytes of the buffer, and returns how many there are then.
+func (l *Log) writeAt(part []byte, n int) (int, error) {
+	if len(part) == 0 {
+		return n, nil
+	}
+	m, err := l.disk.file.WriteAt(part, l.active.end+int64(n))
+	return n + m, err
 }
 
 // kickSync asks the background for a sync of everything written by now.
@@ -207,7 +234,7 @@ func (l *Log) rotate() error {
 // checkpoint, which then covers whole segments, and who opens the log need not
 // read what it covers. With op.ErrDiskFull nothing happened.
 func (l *Log) Renew() error {
-	if l.active.end+int64(len(l.buf)) < l.opts.RenewFrom {
+	if l.active.end+int64(l.Buffered()) < l.opts.RenewFrom {
 		return nil
 	}
 	if err := l.reserve(0, true); err != nil {
