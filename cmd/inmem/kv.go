@@ -70,14 +70,18 @@ func (c *kvGetCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		it, err := f.KV().GetItem(a.ctx, key)
+		if c.JSON {
+			it, err := f.KV().GetItem(a.ctx, key)
+			if err != nil {
+				return err
+			}
+			return a.json(withValue(it))
+		}
+		v, err := f.KV().GetReader(a.ctx, key)
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			return a.json(withValue(it))
-		}
-		_, err = a.out.Write(it.Value)
+		_, err = v.WriteTo(a.out)
 		return err
 	})
 }
