@@ -149,12 +149,20 @@ const (
 	// checkpoints, and idleShare one that has nothing else to do just now.
 	busyShare = 2
 	idleShare = 4
+	// indexedRun is about what a run takes in an index, in bytes.
+	indexedRun = 150
 	// oldTail is how long a tail lies that is not short, in ms.
 	oldTail = 60_000
 )
 
 // grown is how much was logged since the last checkpoint was begun.
 func (im *imager) grown() int64 { return int64(im.shard.log.Stats().Bytes) - im.base }
+
+// worth is about what a checkpoint would write: images of what changed, and an index
+// of all runs.
+func (im *imager) worth() int64 {
+	return im.shard.state.dirtyBytes + int64(len(im.shard.state.runs))*indexedRun
+}
 
 // consider begins a checkpoint when somebody asked for one, or when the log
 // has grown by more than CheckpointBytes and by enough for what the checkpoint
@@ -168,7 +176,7 @@ func (im *imager) consider() {
 		if im.shard.cfg.CheckpointBytes < 0 || grown < im.next {
 			return
 		}
-		if least := im.shard.state.dirtyBytes() / busyShare; grown < least {
+		if least := im.worth() / busyShare; grown < least {
 			im.next = least
 			return
 		}
@@ -187,7 +195,7 @@ func (im *imager) considerTime(silent bool) {
 	if !silent && s.cfg.Clock.Now()-im.taken < oldTail {
 		return
 	}
-	if grown >= s.state.dirtyBytes()/idleShare {
+	if grown >= im.worth()/idleShare {
 		im.begin()
 	}
 }
@@ -214,13 +222,11 @@ func (im *imager) begin() {
 	}
 	job := imageJob{sequence: s.log.Next() - 1, now: s.cfg.Clock.Now(), deleted: s.state.newlyDeleted}
 	for _, r := range s.state.dirty {
-		r.dirty = false
 		if !r.dropped {
 			job.changed = append(job.changed, r.handle.snapshot.Load())
 		}
 	}
-	clear(s.state.dirty)
-	s.state.dirty, s.state.newlyDeleted = s.state.dirty[:0], nil
+	s.state.clean()
 	im.running, im.taken = true, job.now
 	im.base, im.next = int64(s.log.Stats().Bytes), max(s.cfg.CheckpointBytes, 0)
 	im.begun.Store(im.base)

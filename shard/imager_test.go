@@ -202,3 +202,34 @@ func TestCloseDuringACheckpoint(t *testing.T) {
 		})
 	}
 }
+
+// What a checkpoint would write is known without looking at every run that changed.
+func TestDirtyBytes(t *testing.T) {
+	r := newRig(t)
+	check := func(what string) int64 {
+		t.Helper()
+		r.turn.Lock()
+		defer r.turn.Unlock()
+		var want int64
+		for _, run := range r.state.dirty {
+			if !run.dropped {
+				want += run.keys.Bytes() - run.keys.LargeBytes()
+			}
+		}
+		require.Equal(t, want, r.state.dirtyBytes, what)
+		return want
+	}
+	a, b := r.begin(), r.begin()
+	for i := range 50 {
+		r.put(a, fmt.Sprint(i), "some value")
+	}
+	_, err := r.Commit(ctx, b.ID, put("large", string(make([]byte, 2*op.Large))))
+	require.NoError(t, err)
+	require.Less(t, check("two runs"), int64(op.Large))
+	require.NoError(t, r.Drop(ctx, b.ID, op.Default))
+	check("one of them dropped")
+	require.NoError(t, r.Checkpoint(ctx))
+	require.Zero(t, check("nothing is dirty"))
+	r.put(a, "more", "value")
+	require.Positive(t, check("dirty again"))
+}

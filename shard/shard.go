@@ -394,6 +394,7 @@ func (s *Shard) publish() {
 	st := s.state
 	for _, r := range st.changed {
 		r.changed = false
+		st.weigh(r)
 		if r.dropped {
 			r.handle.snapshot.Store(nil)
 			s.handles.Delete(r.handle.ID)

@@ -31,7 +31,8 @@ type State struct {
 	unsettled []*liveRun // with puts that ordered.Map.Settle is for
 
 	dirty        []*liveRun // changed since the last checkpoint …
-	newlyDeleted []run.ID   // … or deleted since then
+	dirtyBytes   int64      // … what weigh says of them …
+	newlyDeleted []run.ID   // … and those deleted since then
 
 	// fetch reads a cold run's image, for a replay, which cannot ask for it to be
 	// loaded first; nil = there is none to read.
@@ -59,6 +60,7 @@ type liveRun struct {
 	changed   bool  // in State.changed
 	unsettled bool  // in State.unsettled
 	dirty     bool  // in State.dirty
+	weight    int64 // in State.dirtyBytes
 	dropped   bool
 	shares    bool // keys was made of another run's: the commit must have all its items
 }

@@ -29,17 +29,28 @@ func (r *liveRun) snapshot() *Snapshot {
 	return snap
 }
 
-// dirtyBytes returns the memory that the keys and values take of the runs that
-// changed since the last checkpoint, but for large values: those that are not on
-// disk yet count as what was logged.
-func (s *State) dirtyBytes() int64 {
-	var n int64
-	for _, r := range s.dirty {
-		if !r.dropped {
-			n += r.keys.Bytes() - r.keys.LargeBytes()
-		}
+// weigh keeps dirtyBytes: the memory that the keys and values take of the runs that
+// changed since the last checkpoint, but for large values. Those that are not on disk
+// yet count as what was logged.
+func (s *State) weigh(r *liveRun) {
+	if !r.dirty {
+		return
 	}
-	return n
+	now := int64(0)
+	if !r.dropped && r.keys != nil {
+		now = r.keys.Bytes() - r.keys.LargeBytes()
+	}
+	s.dirtyBytes += now - r.weight
+	r.weight = now
+}
+
+// clean forgets what is dirty: it is on its way into a checkpoint.
+func (s *State) clean() {
+	for _, r := range s.dirty {
+		r.dirty, r.weight = false, 0
+	}
+	clear(s.dirty)
+	s.dirty, s.dirtyBytes, s.newlyDeleted = s.dirty[:0], 0, nil
 }
 
 // Len returns how many runs there are, and how many keys in all of them.
