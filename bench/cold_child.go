@@ -44,6 +44,12 @@ func serveCold(spec string, out io.Writer) error {
 	switch task.Do {
 	case "fill":
 		err = task.fill(db)
+		if err == nil && task.Killed {
+			err = killSelf()
+		}
+	case "warm":
+		err = db.Warm(context.Background(), inrun.Filter{})
+		reply.Warm, reply.Resident = time.Since(begun), measure.Resident(os.Getpid())
 	case "open":
 		err = task.open(db, &reply)
 	case "read":
@@ -58,6 +64,18 @@ func serveCold(spec string, out io.Writer) error {
 		err = json.NewEncoder(out).Encode(reply)
 	}
 	return err
+}
+
+// killSelf ends the process as a SIGKILL from elsewhere does, and does not return.
+func killSelf() error {
+	p, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = p.Kill()
+	}
+	if err != nil {
+		return err
+	}
+	select {}
 }
 
 func coldKey(k int) string { return fmt.Sprintf("key %012d", k) }
