@@ -30,6 +30,7 @@ type coldTask struct {
 	Budget       int64         // Options.MemoryBudget
 	For          time.Duration // read: how long the hot runs are read
 	Hot, Callers int           // read: how many runs, and who reads them
+	Profile      string        // fill, read: a file for the CPU profile, or ""
 }
 
 // coldReply is what it found.
@@ -176,6 +177,9 @@ func (b *bench) coldRead(ctx context.Context, size coldSize, budget int64) (err 
 			if task.Budget = 0; bounded {
 				task.Budget = budget
 				name += fmt.Sprintf("budget %d MB: ", budget/1e6)
+			}
+			if b.cfg.profile != "" {
+				task.Profile = filepath.Join(b.cfg.profile, fileName(name+".pprof"))
 			}
 			r, err := b.coldProcess(ctx, task)
 			if err != nil {

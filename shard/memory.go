@@ -364,18 +364,20 @@ func (s *Shard) evicted(c *command) {
 func (s *Shard) show(r *liveRun) {
 	snap := r.snapshot()
 	r.handle.snapshot.Store(snap)
-	if s.memory != nil {
-		s.account(r, snap.bytes)
-	}
+	s.tally(r, snap)
 }
 
-// account notes that a run takes so many bytes now.
-func (s *Shard) account(r *liveRun, bytes int64) {
-	s.memory.touch(r.handle)
-	if r.bytes != bytes {
-		s.memory.add(bytes - r.bytes)
-		r.bytes = bytes
+// tally counts a run as it was published; nil = it was deleted.
+func (s *Shard) tally(r *liveRun, snap *Snapshot) {
+	now := tallyOf(r, snap)
+	if s.memory != nil {
+		s.memory.touch(r.handle)
+		if now.bytes != r.shown.bytes {
+			s.memory.add(now.bytes - r.shown.bytes)
+		}
 	}
+	s.metrics.shown(&r.shown, &now)
+	r.shown = now
 }
 
 // collect lets the garbage collector come. By itself it comes when the heap has

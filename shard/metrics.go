@@ -11,6 +11,47 @@ type counters struct {
 
 	removed, compacted, freed, rewritten atomic.Uint64
 	dead                                 atomic.Int64
+
+	keys, bytes, cold, untold, cutting atomic.Int64 // of all runs, as published
+}
+
+// tally is what one run adds to the shard's figures.
+type tally struct {
+	keys, bytes int64
+	cold        int64 // 1 = its keys are on disk
+	untold      int64 // deadlines that ttl has not been told of
+	cutting     int64 // 1 = its own setting keeps less than its whole history
+}
+
+func tallyOf(r *liveRun, snap *Snapshot) (t tally) {
+	if snap == nil {
+		return t
+	}
+	t.keys, t.bytes = int64(snap.Len()), snap.bytes
+	if snap.cold != nil {
+		if t.cold = 1; snap.cold.earliest != 0 {
+			t.untold = int64(snap.Deadlines) - 1
+		}
+	}
+	if r.cuts {
+		t.cutting = 1
+	}
+	return t
+}
+
+// shown counts a run that was published anew.
+func (c *counters) shown(before, now *tally) {
+	for _, x := range [...]struct {
+		sum         *atomic.Int64
+		before, now int64
+	}{
+		{&c.keys, before.keys, now.keys}, {&c.bytes, before.bytes, now.bytes}, {&c.cold, before.cold, now.cold},
+		{&c.untold, before.untold, now.untold}, {&c.cutting, before.cutting, now.cutting},
+	} {
+		if x.before != x.now {
+			x.sum.Add(x.now - x.before)
+		}
+	}
 }
 
 // swept counts what a sweep did.
@@ -71,18 +112,10 @@ func (s *Shard) Metrics() Metrics {
 		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(), Lent: s.metrics.lent.Load(),
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
-		Loads:           s.metrics.loads.Load(),
+		Loads: s.metrics.loads.Load(),
+		Keys:  s.metrics.keys.Load(), Bytes: s.metrics.bytes.Load(), ColdRuns: s.metrics.cold.Load(),
 		SegmentsRemoved: s.metrics.removed.Load(), SegmentsCompacted: s.metrics.compacted.Load(),
 		FreedBytes: s.metrics.freed.Load(), RewrittenBytes: s.metrics.rewritten.Load(), DeadBytes: s.metrics.dead.Load(),
-	}
-	for _, h := range s.handles.Range {
-		if snap := h.(*Handle).snapshot.Load(); snap != nil {
-			m.Keys += int64(snap.Len())
-			m.Bytes += snap.bytes
-			if snap.cold != nil {
-				m.ColdRuns++
-			}
-		}
 	}
 	if !s.readOnly() {
 		log := s.log.Stats()
@@ -94,11 +127,8 @@ func (s *Shard) Metrics() Metrics {
 
 // Untold returns how many deadlines ttl does not know of: those of runs that were
 // not in memory yet, but for one each, which stands for them.
-func (s *Shard) Untold() (n int) {
-	for _, h := range s.handles.Range {
-		if snap := h.(*Handle).snapshot.Load(); snap != nil && snap.cold != nil && snap.cold.earliest != 0 {
-			n += snap.Deadlines - 1
-		}
-	}
-	return n
-}
+func (s *Shard) Untold() int { return int(s.metrics.untold.Load()) }
+
+// CutsHistory reports whether some run's own setting keeps less than its whole
+// history.
+func (s *Shard) CutsHistory() bool { return s.metrics.cutting.Load() > 0 }

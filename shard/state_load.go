@@ -4,6 +4,7 @@ import (
 	"inmem/checkpoint"
 	"inmem/op"
 	"inmem/ordered"
+	"inmem/retention"
 	"inmem/run"
 	"inmem/ttl"
 )
@@ -29,23 +30,21 @@ func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 		return nil, err
 	}
 	r := &liveRun{
-		handle: &Handle{ID: e.Run}, info: info, bare: bareBytes(info), version: e.Version, time: e.Time,
+		handle: &Handle{ID: e.Run}, version: e.Version, time: e.Time,
 		firstSeq: e.FirstSeq, lastSeq: e.LastSeq, changed: true,
 	}
+	r.describe(info)
 	s.runs[e.Run] = r
 	s.changed = append(s.changed, r)
-	s.entered = append(s.entered, info)
-	s.indexChanged = true
+	s.listed = append(s.listed, listed{info: info})
 	return r, nil
 }
 
-// indexed returns the index, with all runs in it.
-func (s *State) indexed() *run.Index {
-	if s.entered != nil {
-		s.index.Load(s.entered)
-		s.entered = nil
-	}
-	return &s.index
+// describe takes the run's metadata over.
+func (r *liveRun) describe(info *run.Info) {
+	r.info, r.bare = info, bareBytes(info)
+	text, own := info.Tags[retention.TagHistory]
+	r.cuts = own && text != retention.AllVersions.String()
 }
 
 // Forget takes the IDs of runs that a checkpoint knows to be deleted.
