@@ -24,6 +24,8 @@ type catalog struct {
 
 	reading sync.Mutex // of index: one changes it at a time
 	index   run.Index
+	size    atomic.Int64 // bytes of memory that it takes
+	memory  *Memory      // is told of them; nil = there is no budget
 }
 
 // listed is a change of a run's metadata that was published.
@@ -81,6 +83,7 @@ func (c *catalog) apply(n int) {
 		c.pending = nil
 	}
 	c.mu.Unlock()
+	defer c.weigh()
 	if n > c.index.Len() { // as after an opening: it is quicker to make it anew
 		c.remake(list)
 		return
@@ -91,6 +94,14 @@ func (c *catalog) apply(n int) {
 		} else {
 			c.index.Put(x.info)
 		}
+	}
+}
+
+// weigh notes how much memory the index takes.
+func (c *catalog) weigh() {
+	now := int64(c.index.Len()) * bytesPerListed
+	if more := now - c.size.Swap(now); more != 0 && c.memory != nil {
+		c.memory.add(more)
 	}
 }
 

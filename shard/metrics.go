@@ -1,6 +1,10 @@
 package shard
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"inmem/retention"
+)
 
 // counters are written by the owner and read by anybody.
 type counters struct {
@@ -15,43 +19,47 @@ type counters struct {
 	keys, bytes, cold, untold, cutting atomic.Int64 // of all runs, as published
 }
 
-// tally is what one run adds to the shard's figures.
-type tally struct {
-	keys, bytes int64
-	cold        int64 // 1 = its keys are on disk
-	untold      int64 // deadlines that ttl has not been told of
-	cutting     int64 // 1 = its own setting keeps less than its whole history
-}
-
-func tallyOf(r *liveRun, snap *Snapshot) (t tally) {
-	if snap == nil {
-		return t
-	}
-	t.keys, t.bytes = int64(snap.Len()), snap.bytes
-	if snap.cold != nil {
-		if t.cold = 1; snap.cold.earliest != 0 {
-			t.untold = int64(snap.Deadlines) - 1
+// shown counts a run that is published, nil for one that is not any more or was
+// not before, and returns how many bytes more it takes.
+func (c *counters) shown(before, now *Snapshot) (bytes int64) {
+	was, is := before.tally(), now.tally()
+	for i, sum := range [...]*atomic.Int64{&c.keys, &c.bytes, &c.cold, &c.untold} {
+		if was[i] != is[i] {
+			sum.Add(is[i] - was[i])
 		}
 	}
-	if r.cuts {
-		t.cutting = 1
+	if before == nil || now == nil || before.Info != now.Info { // seldom
+		if more := now.cutting() - before.cutting(); more != 0 {
+			c.cutting.Add(more)
+		}
+	}
+	return is[1] - was[1]
+}
+
+// tally returns what a run adds to the sums: keys, bytes, 1 if it is cold, and
+// deadlines that ttl has not been told of.
+func (s *Snapshot) tally() (t [4]int64) {
+	if s == nil {
+		return t
+	}
+	t[0], t[1] = int64(s.Len()), s.bytes
+	if s.cold != nil {
+		if t[2] = 1; s.cold.earliest != 0 {
+			t[3] = int64(s.Deadlines) - 1
+		}
 	}
 	return t
 }
 
-// shown counts a run that was published anew.
-func (c *counters) shown(before, now *tally) {
-	for _, x := range [...]struct {
-		sum         *atomic.Int64
-		before, now int64
-	}{
-		{&c.keys, before.keys, now.keys}, {&c.bytes, before.bytes, now.bytes}, {&c.cold, before.cold, now.cold},
-		{&c.untold, before.untold, now.untold}, {&c.cutting, before.cutting, now.cutting},
-	} {
-		if x.before != x.now {
-			x.sum.Add(x.now - x.before)
-		}
+// cutting is 1 if the run's own setting keeps less than its whole history.
+func (s *Snapshot) cutting() int64 {
+	if s == nil {
+		return 0
 	}
+	if text, own := s.Info.Tags[retention.TagHistory]; own && text != retention.AllVersions.String() {
+		return 1
+	}
+	return 0
 }
 
 // swept counts what a sweep did.
@@ -113,7 +121,7 @@ func (s *Shard) Metrics() Metrics {
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
 		Loads: s.metrics.loads.Load(),
-		Keys:  s.metrics.keys.Load(), Bytes: s.metrics.bytes.Load(), ColdRuns: s.metrics.cold.Load(),
+		Keys:  s.metrics.keys.Load(), Bytes: s.metrics.bytes.Load() + s.catalog.size.Load(), ColdRuns: s.metrics.cold.Load(),
 		SegmentsRemoved: s.metrics.removed.Load(), SegmentsCompacted: s.metrics.compacted.Load(),
 		FreedBytes: s.metrics.freed.Load(), RewrittenBytes: s.metrics.rewritten.Load(), DeadBytes: s.metrics.dead.Load(),
 	}

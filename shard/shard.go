@@ -104,7 +104,7 @@ func New(cfg Config) *Shard {
 	}
 	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
 	s.feed.from, s.feed.last = unknown, s.log.Next()-1
-	s.images = newImager(s)
+	s.images, s.catalog.memory = newImager(s), s.memory
 	s.state.settleAll()
 	s.publish()
 	s.images.start(s.name + " checkpoints")
@@ -386,9 +386,8 @@ func (s *Shard) publish() {
 	for _, r := range st.changed {
 		r.changed = false
 		if r.dropped {
-			r.handle.snapshot.Store(nil)
+			s.count(r.handle, r.handle.snapshot.Swap(nil), nil)
 			s.handles.Delete(r.handle.ID)
-			s.tally(r, nil)
 			continue
 		}
 		fresh := r.handle.snapshot.Load() == nil

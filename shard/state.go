@@ -52,8 +52,6 @@ type liveRun struct {
 	firstSeq  uint64
 	lastSeq   uint64
 	bare      int64 // bytes of memory, but for the keys
-	cuts      bool  // its own setting keeps less than its whole history
-	shown     tally // as of what was published
 	changed   bool  // in State.changed
 	unsettled bool  // in State.unsettled
 	dirty     bool  // in State.dirty
@@ -391,7 +389,7 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 		if err != nil {
 			return err
 		}
-		r.describe(info)
+		r.info, r.bare = info, bareBytes(info)
 		s.listed = append(s.listed, listed{info: info})
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"inmem/checkpoint"
 	"inmem/op"
 	"inmem/ordered"
-	"inmem/retention"
 	"inmem/run"
 	"inmem/ttl"
 )
@@ -30,21 +29,13 @@ func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 		return nil, err
 	}
 	r := &liveRun{
-		handle: &Handle{ID: e.Run}, version: e.Version, time: e.Time,
+		handle: &Handle{ID: e.Run}, info: info, bare: bareBytes(info), version: e.Version, time: e.Time,
 		firstSeq: e.FirstSeq, lastSeq: e.LastSeq, changed: true,
 	}
-	r.describe(info)
 	s.runs[e.Run] = r
 	s.changed = append(s.changed, r)
 	s.listed = append(s.listed, listed{info: info})
 	return r, nil
-}
-
-// describe takes the run's metadata over.
-func (r *liveRun) describe(info *run.Info) {
-	r.info, r.bare = info, bareBytes(info)
-	text, own := info.Tags[retention.TagHistory]
-	r.cuts = own && text != retention.AllVersions.String()
 }
 
 // Forget takes the IDs of runs that a checkpoint knows to be deleted.
