@@ -21,7 +21,7 @@ const coldArgument = "cold-runs"
 
 // coldTask is what such a process is asked for.
 type coldTask struct {
-	Do           string        // fill, open, warm or read
+	Do           string        // fill, open, warm, many or read
 	Killed       bool          // fill: the process is killed, and does not close the store
 	Dir          string        // of the store
 	Runs         int           // ended ones
@@ -42,6 +42,8 @@ type coldReply struct {
 	Rate     float64       // hot reads a second
 	Most     int64         // bytes that were ever resident
 	Used     int64         // bytes that the store says it takes
+
+	Metrics, Listing, Again, Newest time.Duration // many: of one call
 }
 
 // coldSize is a store of runs that are on disk.

@@ -52,6 +52,8 @@ func serveCold(spec string, out io.Writer) error {
 	case "warm":
 		err = db.Warm(context.Background(), inrun.Filter{})
 		reply.Warm, reply.Resident = time.Since(begun), measure.Resident(os.Getpid())
+	case "many":
+		err = task.many(db, &reply)
 	case "open":
 		err = task.open(db, &reply)
 	case "read":

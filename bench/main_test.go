@@ -84,7 +84,7 @@ func TestWholeRun(t *testing.T) {
 	const rounds = 1 // TestOnlyWhatWasAskedFor has more
 	only := ""
 	if testing.Short() {
-		only = "^put .*, 1$|^get .* at |scan|transaction|YCSB D|agents|floors|memory|reopening|cold|larger|history|disk|background|curves"
+		only = "^put .*, 1$|^get .* at |scan|transaction|YCSB D|agents|floors|memory|reopening|cold|many|larger|history|disk|background|curves"
 	}
 	cfg := tiny(t, "-rounds", strconv.Itoa(rounds), "-only", only)
 	require.NoError(t, run(t.Context(), cfg, kinds(), io.Discard))
@@ -165,6 +165,7 @@ func checkFigures(t *testing.T, r *report.Results) {
 		report.Reopen: 3 * (2 + 4), // ready, loaded, all read: closed, killed, the latter in two classes
 		report.Lost:   4,
 		report.Cold:   2 * 5, // opening and loading, closed and killed
+		report.Many:   9,
 		report.Large:  2 * 3, // with a budget and without
 		report.Rest:   3 * 5,
 	}, count)

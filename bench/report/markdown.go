@@ -44,6 +44,7 @@ func (r *Results) Markdown(pictures []Picture) string {
 	p.figures(Reopen, "Reopening", "“Ready” is from before the store is opened until a first key has been got, “loaded” until one of each run has been, “all read” until each key that was acknowledged has been got and compared, one after another. A store that leaves its data on the disk is ready before it has read any of it.")
 	p.figures(Lost, "Acknowledged writes that were lost when the process was killed", "Lost of all acknowledged. This is a killed process, not a power cut.")
 	p.figures(Cold, "Runs that are on disk", "Of ours alone. Open loads none of the runs that have an image; a run is loaded when it is read first, or by Warm. The process that is killed is so right after its last write.")
+	p.figures(Many, "Many runs", "Of ours alone. An index of the runs is made when somebody lists runs first.")
 	p.figures(Large, "Data larger than memory", "Of ours alone. The hot reads are of a fortieth of the runs, by four callers, after every run was read once; the process has a soft memory limit of 1.4 × the budget.")
 	p.figures(Rest, "History at rest", "Of ours alone. What a log of whole histories takes when it is sealed, to the bytes of the keys and values that were written: as it was logged, and compacted with Compression Zstd; images are the newest state of each run. Values of puts are random and cannot be compressed.")
 	p.curves()
