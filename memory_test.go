@@ -242,6 +242,10 @@ func TestMemoryAccounting(t *testing.T) {
 				require.InDelta(t, is, said, float64(is)/10+100_000, what)
 			}
 			within("cold")
+			for _, err := range db.Runs(ctx, run.Filter{Limit: 1}) {
+				require.NoError(t, err)
+			}
+			within("listed")
 			require.NoError(t, db.Warm(ctx, run.Filter{}))
 			within("warm")
 			require.NoError(t, db.Close())

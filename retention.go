@@ -254,14 +254,5 @@ func validateRetention(meta *run.Meta) error {
 // keepsAll reports whether nothing in a shard, neither the policy nor a run's
 // tag, lets history be cut.
 func (db *DB) keepsAll(s *shard.Shard) bool {
-	if db.opts.Retention.CutsHistory() {
-		return false
-	}
-	all := true
-	s.Runs().Scan(&run.Filter{Spaces: true}, func(info *run.Info) bool {
-		text, tagged := info.Tags[TagHistory]
-		all = !tagged || text == AllVersions.String()
-		return all
-	})
-	return all
+	return !db.opts.Retention.CutsHistory() && !s.CutsHistory()
 }

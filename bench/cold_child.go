@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,7 +45,15 @@ func serveCold(spec string, out io.Writer) error {
 	reply := coldReply{Opening: time.Since(begun), Resident: measure.Resident(os.Getpid())}
 	switch task.Do {
 	case "fill":
-		err = task.fill(db)
+		err = task.profiled(true, func() error { return task.fill(db) })
+		if err == nil && task.Killed {
+			err = killSelf()
+		}
+	case "warm":
+		err = db.Warm(context.Background(), inrun.Filter{})
+		reply.Warm, reply.Resident = time.Since(begun), measure.Resident(os.Getpid())
+	case "many":
+		err = task.many(db, &reply)
 	case "open":
 		err = task.open(db, &reply)
 	case "read":
@@ -58,6 +68,18 @@ func serveCold(spec string, out io.Writer) error {
 		err = json.NewEncoder(out).Encode(reply)
 	}
 	return err
+}
+
+// killSelf ends the process as a SIGKILL from elsewhere does, and does not return.
+func killSelf() error {
+	p, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = p.Kill()
+	}
+	if err != nil {
+		return err
+	}
+	select {}
 }
 
 func coldKey(k int) string { return fmt.Sprintf("key %012d", k) }
@@ -167,11 +189,11 @@ func (t *coldTask) read(db *inmem.DB, reply *coldReply) error {
 		count.Add(int64(n))
 		return nil
 	}
-	for range 2 { // the first is to warm up
+	for pass := range 2 { // the first is to warm up
 		if err == nil {
 			begun = time.Now()
 			count.Store(0)
-			err = t.each(read)
+			err = t.profiled(pass == 1, func() error { return t.each(read) })
 		}
 	}
 	reply.Rate = float64(count.Load()) / time.Since(begun).Seconds()
@@ -179,6 +201,23 @@ func (t *coldTask) read(db *inmem.DB, reply *coldReply) error {
 	close(done)
 	watching.Wait()
 	return err
+}
+
+// profiled writes a CPU profile of fn, if it is to and the task asks for one.
+func (t *coldTask) profiled(wanted bool, fn func() error) (err error) {
+	if !wanted || t.Profile == "" {
+		return fn()
+	}
+	f, err := os.Create(t.Profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return fn()
 }
 
 // each lets all callers do something at the same time.

@@ -1,7 +1,7 @@
 // Command bench compares inmem with other stores, and writes a report of it:
 // results.json, RESULTS.md and pictures.
 //
-//	go run .          the full run, about 40 minutes
+//	go run .          the full run, about 50 minutes
 //	go run . -quick   a first impression, in two minutes
 //
 // The report says how it measures.
@@ -35,7 +35,7 @@ func main() {
 		serve(stores.All())
 		return
 	}
-	if coldAsked(os.Args) {
+	if coldAsked(os.Args) || behindAsked(os.Args) {
 		return
 	}
 	cfg, err := parse(os.Args[1:], os.Stderr)

@@ -75,7 +75,7 @@ func (b *bench) estimate() time.Duration {
 	for _, r := range b.reopenings() {
 		total += r.expected(b)
 	}
-	total += b.coldTime()
+	total += b.diskTime() + b.behindTime() + b.coldTime() + b.manyTime() + b.largeTime() + b.restTime()
 	if i := slices.IndexFunc(b.kinds, func(k store.Kind) bool { return k.Name == report.Ours }); i >= 0 {
 		for _, size := range b.sizes() {
 			total += b.growing(size)

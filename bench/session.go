@@ -76,7 +76,7 @@ func (b *bench) all(ctx context.Context) error {
 		return err
 	}
 	b.progress.say("seed %d, about %v", b.cfg.seed, b.progress.left())
-	for _, part := range []func(context.Context) error{b.floors, b.throughput, b.reopening, b.cold, b.growth} {
+	for _, part := range []func(context.Context) error{b.floors, b.throughput, b.disk, b.behind, b.reopening, b.cold, b.many, b.large, b.rest, b.growth} {
 		if ctx.Err() != nil {
 			break
 		}

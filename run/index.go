@@ -148,16 +148,24 @@ func (x *Index) Load(list []*Info) {
 		}
 		return
 	}
-	runs := make([]posting, 0, len(list))
-	terms := make([]posting, 0, 6*len(list))
-	for _, i := range list {
-		runs = append(runs, posting{info: i})
+	list = slices.Clone(list)
+	slices.SortFunc(list, compare)
+	// Sorted without looking at the infos again: by term, then in their order.
+	type place struct {
+		term uint64
+		n    int32
+	}
+	terms := make([]place, 0, 6*len(list))
+	for n, i := range list {
+		x.runs.Load(posting{info: i})
 		for _, t := range i.terms() {
-			terms = append(terms, posting{t, i})
+			terms = append(terms, place{t, int32(n)})
 		}
 	}
-	load(x.runs, runs)
-	load(x.terms, terms)
+	slices.SortFunc(terms, func(a, b place) int { return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.n, b.n)) })
+	for _, p := range terms {
+		x.terms.Load(posting{p.term, list[p.n]})
+	}
 	for from := 0; from < len(terms); {
 		to := from + 1
 		for to < len(terms) && terms[to].term == terms[from].term {
@@ -165,16 +173,6 @@ func (x *Index) Load(list []*Info) {
 		}
 		x.counts.Set(terms[from].term, to-from)
 		from = to
-	}
-}
-
-// load fills a tree, in order.
-func load(tree *btree.BTreeG[posting], list []posting) {
-	slices.SortFunc(list, func(a, b posting) int {
-		return cmp.Or(cmp.Compare(a.term, b.term), compare(a.info, b.info))
-	})
-	for _, p := range list {
-		tree.Load(p)
 	}
 }
 

@@ -363,18 +363,17 @@ func (s *Shard) evicted(c *command) {
 // show publishes a run as it is now, and accounts for it.
 func (s *Shard) show(r *liveRun) {
 	snap := r.snapshot()
-	r.handle.snapshot.Store(snap)
-	if s.memory != nil {
-		s.account(r, snap.bytes)
-	}
+	s.count(r.handle, r.handle.snapshot.Swap(snap), snap)
 }
 
-// account notes that a run takes so many bytes now.
-func (s *Shard) account(r *liveRun, bytes int64) {
-	s.memory.touch(r.handle)
-	if r.bytes != bytes {
-		s.memory.add(bytes - r.bytes)
-		r.bytes = bytes
+// count counts a run as it is published; nil = it was not before, or is not any more.
+func (s *Shard) count(h *Handle, before, now *Snapshot) {
+	more := s.metrics.shown(before, now)
+	if s.memory != nil {
+		s.memory.touch(h)
+		if more != 0 {
+			s.memory.add(more)
+		}
 	}
 }
 
@@ -422,11 +421,12 @@ type fullError struct{ need int64 }
 func (e *fullError) Error() string { return "shard: the memory budget is used up" }
 
 // What a run takes beside its keys, whether they are in memory or not, in bytes:
-// its metadata, its places in the index and in the tables of runs, its handle, the
-// snapshot, and the entry of its image. Measured, see docs/decisions/0013.
+// its metadata, its places in the tables of runs, its handle, the snapshot, and the
+// entry of its image. Measured, see docs/decisions/0013.
 const (
-	bytesPerRun  = 1340
-	bytesPerTerm = 60 // of the index
+	bytesPerRun    = 1100
+	bytesPerListed = 240 // more, once runs are listed
+	bytesPerTerm   = 60  // for each tag, of the index
 )
 
 // bareBytes returns what a run takes beside its keys.

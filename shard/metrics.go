@@ -1,6 +1,10 @@
 package shard
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"inmem/retention"
+)
 
 // counters are written by the owner and read by anybody.
 type counters struct {
@@ -11,6 +15,51 @@ type counters struct {
 
 	removed, compacted, freed, rewritten atomic.Uint64
 	dead                                 atomic.Int64
+
+	keys, bytes, cold, untold, cutting atomic.Int64 // of all runs, as published
+}
+
+// shown counts a run that is published, nil for one that is not any more or was
+// not before, and returns how many bytes more it takes.
+func (c *counters) shown(before, now *Snapshot) (bytes int64) {
+	was, is := before.tally(), now.tally()
+	for i, sum := range [...]*atomic.Int64{&c.keys, &c.bytes, &c.cold, &c.untold} {
+		if was[i] != is[i] {
+			sum.Add(is[i] - was[i])
+		}
+	}
+	if before == nil || now == nil || before.Info != now.Info { // seldom
+		if more := now.cutting() - before.cutting(); more != 0 {
+			c.cutting.Add(more)
+		}
+	}
+	return is[1] - was[1]
+}
+
+// tally returns what a run adds to the sums: keys, bytes, 1 if it is cold, and
+// deadlines that ttl has not been told of.
+func (s *Snapshot) tally() (t [4]int64) {
+	if s == nil {
+		return t
+	}
+	t[0], t[1] = int64(s.Len()), s.bytes
+	if s.cold != nil {
+		if t[2] = 1; s.cold.earliest != 0 {
+			t[3] = int64(s.Deadlines) - 1
+		}
+	}
+	return t
+}
+
+// cutting is 1 if the run's own setting keeps less than its whole history.
+func (s *Snapshot) cutting() int64 {
+	if s == nil {
+		return 0
+	}
+	if text, own := s.Info.Tags[retention.TagHistory]; own && text != retention.AllVersions.String() {
+		return 1
+	}
+	return 0
 }
 
 // swept counts what a sweep did.
@@ -71,18 +120,10 @@ func (s *Shard) Metrics() Metrics {
 		Commands: s.metrics.commands.Load(), LargestBatch: s.metrics.largest.Load(), Lent: s.metrics.lent.Load(),
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
-		Loads:           s.metrics.loads.Load(),
+		Loads: s.metrics.loads.Load(),
+		Keys:  s.metrics.keys.Load(), Bytes: s.metrics.bytes.Load() + s.catalog.size.Load(), ColdRuns: s.metrics.cold.Load(),
 		SegmentsRemoved: s.metrics.removed.Load(), SegmentsCompacted: s.metrics.compacted.Load(),
 		FreedBytes: s.metrics.freed.Load(), RewrittenBytes: s.metrics.rewritten.Load(), DeadBytes: s.metrics.dead.Load(),
-	}
-	for _, h := range s.handles.Range {
-		if snap := h.(*Handle).snapshot.Load(); snap != nil {
-			m.Keys += int64(snap.Len())
-			m.Bytes += snap.bytes
-			if snap.cold != nil {
-				m.ColdRuns++
-			}
-		}
 	}
 	if !s.readOnly() {
 		log := s.log.Stats()
@@ -94,11 +135,8 @@ func (s *Shard) Metrics() Metrics {
 
 // Untold returns how many deadlines ttl does not know of: those of runs that were
 // not in memory yet, but for one each, which stands for them.
-func (s *Shard) Untold() (n int) {
-	for _, h := range s.handles.Range {
-		if snap := h.(*Handle).snapshot.Load(); snap != nil && snap.cold != nil && snap.cold.earliest != 0 {
-			n += snap.Deadlines - 1
-		}
-	}
-	return n
-}
+func (s *Shard) Untold() int { return int(s.metrics.untold.Load()) }
+
+// CutsHistory reports whether some run's own setting keeps less than its whole
+// history.
+func (s *Shard) CutsHistory() bool { return s.metrics.cutting.Load() > 0 }

@@ -1,15 +1,10 @@
 package shard
 
-import (
-	"inmem/run"
-)
-
 // NewReadOnly publishes what recovery found. There is nobody to write: no
 // goroutine, no log. Commands get op.ErrReadOnly.
 func NewReadOnly(cfg Config) *Shard {
 	s := &Shard{cfg: cfg, state: cfg.State}
 	s.images = newImager(s)
-	s.index.Store(&run.Index{})
 	s.past.Store(cfg.History)
 	s.feed.from, s.feed.last = unknown, s.last()
 	s.state.settleAll()

@@ -89,8 +89,31 @@ func (w *twins) equal(t *rapid.T) {
 	}
 	require.Equal(t, sum, keys, "the count of keys of %d runs", runs)
 	require.Equal(t, len(w.live.deleted), len(w.replayed.deleted))
-	require.Equal(t, w.live.indexed().Len(), len(w.live.runs))
-	require.Equal(t, w.replayed.indexed().Len(), len(w.live.runs))
+	for _, st := range []*State{w.live, w.replayed} {
+		require.Equal(t, infos(st), catalogued(st.listed), "what is listed of the runs")
+	}
+}
+
+// infos returns the metadata of a state's runs.
+func infos(st *State) map[run.ID]*run.Info {
+	all := map[run.ID]*run.Info{}
+	for id, r := range st.runs {
+		all[id] = r.info
+	}
+	return all
+}
+
+// catalogued returns what a catalog makes of changes.
+func catalogued(changes []listed) map[run.ID]*run.Info {
+	c := &catalog{}
+	c.active.Store(true)
+	c.note(changes)
+	all := map[run.ID]*run.Info{}
+	c.snapshot(nil).Scan(&run.Filter{Spaces: true}, func(info *run.Info) bool {
+		all[info.ID] = info
+		return true
+	})
+	return all
 }
 
 func TestReplayEqualsWhatHappened(t *testing.T) {

@@ -67,7 +67,7 @@ type Shard struct {
 
 	// Published.
 	handles sync.Map // run.ID → *Handle
-	index   atomic.Pointer[run.Index]
+	catalog catalog
 	metrics counters
 	feed    feed
 	past    atomic.Pointer[wal.History] // of a shard that is only read
@@ -104,9 +104,8 @@ func New(cfg Config) *Shard {
 		batch:   make([]*command, 0, mailboxSize),
 	}
 	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
-	s.index.Store(&run.Index{})
 	s.feed.from, s.feed.last = unknown, s.log.Next()-1
-	s.images = newImager(s)
+	s.images, s.catalog.memory = newImager(s), s.memory
 	s.state.settleAll()
 	s.publish()
 	s.images.start(s.name + " checkpoints")
@@ -138,9 +137,6 @@ func (s *Shard) Find(id run.ID) (*Handle, error) {
 	}
 	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
 }
-
-// Runs returns the index of the shard's runs as it is now.
-func (s *Shard) Runs() *run.Index { return s.index.Load() }
 
 // loop is the life of the shard's goroutine: batch after batch until the mailbox
 // is closed.
@@ -396,11 +392,8 @@ func (s *Shard) publish() {
 		r.changed = false
 		st.weigh(r)
 		if r.dropped {
-			r.handle.snapshot.Store(nil)
+			s.count(r.handle, r.handle.snapshot.Swap(nil), nil)
 			s.handles.Delete(r.handle.ID)
-			if s.memory != nil {
-				s.account(r, 0)
-			}
 			continue
 		}
 		fresh := r.handle.snapshot.Load() == nil
@@ -409,9 +402,10 @@ func (s *Shard) publish() {
 			s.handles.Store(r.handle.ID, r.handle)
 		}
 	}
-	if st.indexChanged {
-		s.index.Store(st.indexed().Snapshot())
-		st.indexChanged = false
+	if len(st.listed) > 0 {
+		s.catalog.note(st.listed)
+		clear(st.listed)
+		st.listed = st.listed[:0]
 	}
 	if len(st.timers) > 0 {
 		if !s.readOnly() {

@@ -19,14 +19,12 @@ import (
 type State struct {
 	runs    map[run.ID]*liveRun
 	deleted map[run.ID]struct{}
-	index   run.Index
-	entered []*run.Info // runs from a checkpoint that are not in index yet
 
 	// What changed since the owner last took it.
-	changed      []*liveRun
-	indexChanged bool
-	timers       []ttl.Change
-	dropped      []run.ID
+	changed []*liveRun
+	listed  []listed // of them, those whose metadata did
+	timers  []ttl.Change
+	dropped []run.ID
 
 	unsettled []*liveRun // with puts that ordered.Map.Settle is for
 
@@ -56,7 +54,6 @@ type liveRun struct {
 	firstSeq  uint64
 	lastSeq   uint64
 	bare      int64 // bytes of memory, but for the keys
-	bytes     int64 // those that Memory knows of
 	changed   bool  // in State.changed
 	unsettled bool  // in State.unsettled
 	dirty     bool  // in State.dirty
@@ -425,8 +422,7 @@ func (s *State) applyOp(r *liveRun, o *op.Op) error {
 			return err
 		}
 		r.info, r.bare = info, bareBytes(info)
-		s.indexed().Put(info)
-		s.indexChanged = true
+		s.listed = append(s.listed, listed{info: info})
 	}
 	return nil
 }
@@ -459,8 +455,7 @@ func (s *State) drop(r *liveRun) {
 	id := r.handle.ID
 	r.dropped = true
 	if r.info != nil {
-		s.indexed().Remove(r.info)
-		s.indexChanged = true
+		s.listed = append(s.listed, listed{info: r.info, gone: true})
 	}
 	delete(s.runs, id)
 	s.deleted[id] = struct{}{}

@@ -34,18 +34,8 @@ func (s *State) enter(e *checkpoint.Entry) (*liveRun, error) {
 	}
 	s.runs[e.Run] = r
 	s.changed = append(s.changed, r)
-	s.entered = append(s.entered, info)
-	s.indexChanged = true
+	s.listed = append(s.listed, listed{info: info})
 	return r, nil
-}
-
-// indexed returns the index, with all runs in it.
-func (s *State) indexed() *run.Index {
-	if s.entered != nil {
-		s.index.Load(s.entered)
-		s.entered = nil
-	}
-	return &s.index
 }
 
 // Forget takes the IDs of runs that a checkpoint knows to be deleted.

@@ -100,14 +100,15 @@ type Store struct {
 	Size        workload.Size
 	Seed        uint64
 	Transcripts string
-	Commits     int // it has
+	Commits     int  // it has
+	Lean        bool // it is to keep nothing but the newest values
 }
 
 // Open opens a store.
 func (p *Process) Open(ctx context.Context, s Store) (Reply, error) {
 	return p.ask(ctx, Request{
 		Do: doOpen, Kind: s.Kind, Class: s.Class, Dir: s.Dir, Size: s.Size, Seed: s.Seed,
-		Transcripts: s.Transcripts, Commits: s.Commits,
+		Transcripts: s.Transcripts, Commits: s.Commits, Lean: s.Lean,
 	})
 }
 

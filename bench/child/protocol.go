@@ -45,6 +45,7 @@ type Request struct {
 	Ledger      string        `json:"ledger,omitempty"`   // a file
 	Commits     int           `json:"commits,omitempty"`
 	GoOn        bool          `json:"go_on,omitempty"` // with commits after the reply
+	Lean        bool          `json:"lean,omitempty"`  // keep nothing but the newest values
 }
 
 // Reply is what the child answers.

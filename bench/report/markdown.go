@@ -39,9 +39,14 @@ func (r *Results) Markdown(pictures []Picture) string {
 	p.pictures(pictures, percentiles)
 	p.costs()
 	p.figures(Memory, "Memory and disk", "MB of memory are what the processes have resident, and so with the harness, which is told before the store is opened; “collected” is after a collection that gives back what is free. Mapped files count where they are resident.")
-	p.figures(Reopen, "Reopening", "“Ready” is from before the store is opened until a first key has been got, “loaded” until one of each run has been.")
+	p.figures(Disk, "Disk growth", "A tenth of the keys, each overwritten 20 times, in commits of 10 keys by 64 callers. MB that the files occupy: at most while that was done, when the last write was acknowledged, and for a minute from then on. Ours keeps no history here (Options.Retention), as the others never do.")
+	p.figures(Behind, "Background work", "Of ours alone: puts of random keys, a tenth of them all, by 16 callers, beside what is done in the background.")
+	p.figures(Reopen, "Reopening", "“Ready” is from before the store is opened until a first key has been got, “loaded” until one of each run has been, “all read” until each key that was acknowledged has been got and compared, one after another. A store that leaves its data on the disk is ready before it has read any of it.")
 	p.figures(Lost, "Acknowledged writes that were lost when the process was killed", "Lost of all acknowledged. This is a killed process, not a power cut.")
-	p.figures(Cold, "Runs that are on disk", "Of ours alone. Open loads none of the runs; a run is loaded when it is read first. The hot reads are of a fortieth of the runs, by four callers, after every run was read once; the process has a soft memory limit of 1.4 × the budget.")
+	p.figures(Cold, "Runs that are on disk", "Of ours alone. Open loads none of the runs that have an image; a run is loaded when it is read first, or by Warm. The process that is killed is so right after its last write.")
+	p.figures(Many, "Many runs", "Of ours alone. An index of the runs is made when somebody lists runs first.")
+	p.figures(Large, "Data larger than memory", "Of ours alone. The hot reads are of a fortieth of the runs, by four callers, after every run was read once; the process has a soft memory limit of 1.4 × the budget.")
+	p.figures(Rest, "History at rest", "Of ours alone. What a log of whole histories takes when it is sealed, to the bytes of the keys and values that were written: as it was logged, and compacted with Compression Zstd; images are the newest state of each run. Values of puts are random and cannot be compressed.")
 	p.curves()
 	p.pictures(pictures, curves)
 	p.floors()
@@ -241,7 +246,7 @@ func (p *page) figures(section, title, text string) {
 	})
 	t := table{head: append([]string{""}, names...)}
 	for _, at := range rows {
-		line := []string{fmt.Sprintf("%s, %s, %s", at.name, at.class, at.unit)}
+		line := []string{strings.TrimSuffix(fmt.Sprintf("%s, %s, %s", at.name, at.class, at.unit), ", ")} // a count has no unit
 		for _, name := range names {
 			switch f := all[at][name]; {
 			case f == nil:

@@ -95,6 +95,11 @@ const (
 	Reopen = "reopening"
 	Lost   = "lost"
 	Cold   = "cold runs"
+	Many   = "many runs"
+	Large  = "larger than memory"
+	Rest   = "history at rest"
+	Disk   = "disk growth"
+	Behind = "background work"
 )
 
 // ReadFile reads results that WriteFile wrote.

@@ -87,6 +87,9 @@ type Kind struct {
 	Notes map[Class]string
 	// Open opens the directory, and creates it where it is missing.
 	Open func(dir string, class Class) (Store, error)
+	// Lean is Open for a store that is to keep nothing but the newest values; nil =
+	// it never keeps more.
+	Lean func(dir string, class Class) (Store, error)
 	// Missing says why the store cannot be had on this machine, or "".
 	Missing func() string
 }

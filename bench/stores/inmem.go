@@ -23,7 +23,13 @@ func Inmem() store.Kind {
 			store.Strict:  same + "A power cut loses nothing.",
 			store.Batched: same + "A killed process loses nothing, a power cut the last 100 ms.",
 		},
-		Open:    openInmem,
+		Open: func(dir string, class store.Class) (store.Store, error) {
+			return openInmem(dir, inmem.Options{Durability: durabilities[class]})
+		},
+		Lean: func(dir string, class store.Class) (store.Store, error) {
+			none := inmem.RetentionLimits{History: inmem.NoVersions}
+			return openInmem(dir, inmem.Options{Durability: durabilities[class], Retention: inmem.Retention{Limits: none}})
+		},
 		Missing: present,
 	}
 }
@@ -39,8 +45,8 @@ type inmemStore struct {
 	runs []*inmem.Run
 }
 
-func openInmem(dir string, class store.Class) (store.Store, error) {
-	db, err := inmem.Open(dir, &inmem.Options{Durability: durabilities[class]})
+func openInmem(dir string, opts inmem.Options) (store.Store, error) {
+	db, err := inmem.Open(dir, &opts)
 	if err != nil {
 		return nil, err
 	}
