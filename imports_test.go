@@ -29,7 +29,7 @@ var layers = map[string]struct {
 	"event":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
-	"diff":       {[]string{"event", "kv", "run", "state", "trace"}, "compares what the faces return; reads no store and no disk"},
+	"diff":       {[]string{"event", "kv", "run", "state", "trace", "vector"}, "compares what the faces return; reads no store and no disk"},
 	"step":       {[]string{"field", "op"}, "the records of steps, over whatever op.Run they are in; it executes nothing"},
 	"transfer":   {[]string{"op", "run"}, "the file of an exported run: commits and what a run is, no store"},
 	"replaytest": {[]string{"inmem", "run", "transfer", "vfs"}, "for tests of agents: above the face, like a program"},
@@ -45,7 +45,10 @@ var layers = map[string]struct {
 
 	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
 
-	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
+	"vector/matrix": {[]string{"op", "run", "vector/distance"}, "made from views, and dropped at any time; knows no stored form"},
+
+	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {
@@ -68,7 +71,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace"}
+	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace", "vector"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {
