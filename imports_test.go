@@ -46,6 +46,7 @@ var layers = map[string]struct {
 	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
 
 	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
+	"vector/embed":  {nil, "texts and vectors; no store"},
 	"vector/matrix": {[]string{"op", "run", "vector/distance"}, "made from views, and dropped at any time; knows no stored form"},
 
 	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
@@ -71,7 +72,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace", "vector"}
+	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace", "vector", "vector/embed"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {

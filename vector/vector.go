@@ -93,6 +93,13 @@ type Collection struct {
 	Version uint64
 }
 
+// Embedder makes vectors of texts, such that what means the same lies near. It is
+// the program's: package embed has one that needs nothing, and one for services.
+type Embedder interface {
+	// Embed returns a vector for each text, in their order, all of one length.
+	Embed(ctx context.Context, texts []string) ([][]float32, error)
+}
+
 // Store is the collections of one run. Get it from Run.Vectors, Tx.Vectors or
 // Past.Vectors.
 type Store struct {
