@@ -19,6 +19,9 @@ var layers = map[string]struct {
 	may []string
 	why string
 }{
+	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
+	"vector/hnsw":     {[]string{"vector/distance"}, "a graph over numbered vectors that somebody else keeps; no run, no commit, no disk"},
+
 	"field":      {nil, "reads fields, knows no format"},
 	"run":        {[]string{"field"}, "data about runs, below everything that stores them"},
 	"vfs":        {nil, "the disk knows nothing of what is stored on it"},
@@ -42,9 +45,6 @@ var layers = map[string]struct {
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "retention", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
-
-	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
-
 	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
