@@ -114,7 +114,10 @@ var metrics = []Metric{Cosine, Dot, Euclidean}
 // TestRecall: on clustered vectors each metric finds nearly all of the nearest,
 // by vectors and by codes. Everything is seeded, so the figures do not change.
 func TestRecall(t *testing.T) {
-	const n = 4000
+	n := 4000
+	if raceEnabled {
+		n = 1000
+	}
 	all := clustered(1, n+100, 24, 40)
 	rows := Contiguous{all.Elements[:n*24], 24}
 	queries := Contiguous{all.Elements[n*24:], 24}
