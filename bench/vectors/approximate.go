@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+	"runtime"
+	"slices"
+	"time"
+
+	coder "github.com/coder/hnsw"
+
+	"inmem/vector/hnsw"
+)
+
+// efs are the numbers of candidates of the curves.
+var efs = []int{10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800}
+
+// approximate measures graphs: how they are built, and what is recalled how
+// fast.
+func (b *bench) approximate(ctx context.Context, d *split, base *baseline) error {
+	b.line("\n### Approximate, recall of the nearest %d, one processor\n", nearest)
+	b.line("“× exact” is how many times more queries a second than inmem's exact search on one processor.\n")
+	b.line("| graph | vectors/s built | MB of graph | ef | recall@%d | µs a query | queries/s | × exact |", nearest)
+	b.line("|---|---|---|---|---|---|---|---|")
+	for _, int8 := range []bool{false, true} {
+		if err := b.graph(ctx, d, base, int8); err != nil {
+			return err
+		}
+	}
+	if d.n > b.cfg.peer {
+		b.line("\ncoder/hnsw is left out: see -peer.")
+		return nil
+	}
+	return b.coder(ctx, d, base)
+}
+
+// graph measures ours.
+func (b *bench) graph(ctx context.Context, d *split, base *baseline, int8 bool) error {
+	name := fmt.Sprintf("inmem, M %d, construction %d", b.cfg.m, b.cfg.ef)
+	if int8 {
+		name += ", int8"
+	}
+	b.say("%s, %d vectors", name, d.n)
+	p := hnsw.DefaultParams(hnsw.Cosine, d.dim)
+	p.M, p.EfConstruction, p.Int8 = b.cfg.m, b.cfg.ef, int8
+	builder, err := hnsw.New(p)
+	if err != nil {
+		return err
+	}
+	rows := hnsw.Contiguous{Elements: d.elements, Dimension: d.dim}
+	begun := time.Now()
+	if err := builder.Insert(ctx, rows, d.n, b.cfg.workers); err != nil {
+		return err
+	}
+	g := builder.Graph(rows)
+	built := time.Since(begun)
+	first := fmt.Sprintf("%s, %d workers | %.0f | %.0f", name, b.cfg.workers, float64(d.n)/built.Seconds(), float64(g.Memory())/1e6)
+	var found []int
+	return b.curve(ctx, d, base, first, func(ef int, q []float32) []int {
+		found = found[:0]
+		for _, r := range g.Search(rows, q, nearest, ef, nil) {
+			found = append(found, int(r.ID))
+		}
+		return found
+	})
+}
+
+// coder measures coder/hnsw.
+func (b *bench) coder(ctx context.Context, d *split, base *baseline) error {
+	b.say("coder/hnsw, %d vectors", d.n)
+	before := heap()
+	g := coder.NewGraph[int]()
+	g.Rng, g.M = rand.New(rand.NewSource(1)), b.cfg.m
+	begun := time.Now()
+	for i := range d.n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g.Add(coder.MakeNode(i, d.row(i)))
+	}
+	built := time.Since(begun)
+	first := fmt.Sprintf("coder/hnsw, M %d | %.0f | %.0f", b.cfg.m, float64(d.n)/built.Seconds(), float64(heap()-before)/1e6)
+	var found []int
+	err := b.curve(ctx, d, base, first, func(ef int, q []float32) []int {
+		g.EfSearch = ef
+		found = found[:0]
+		for _, n := range g.Search(q, nearest) {
+			found = append(found, n.Key)
+		}
+		return found
+	})
+	runtime.KeepAlive(g)
+	return err
+}
+
+// curve measures a search for each number of candidates.
+func (b *bench) curve(ctx context.Context, d *split, base *baseline, first string, search func(ef int, q []float32) []int) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, ef := range efs {
+		hits, right := 0, 0
+		for i := range d.queries() {
+			found := search(ef, d.query(i))
+			right += len(base.right[i])
+			for _, n := range base.right[i] {
+				if slices.Contains(found, n) {
+					hits++
+				}
+			}
+		}
+		t, err := b.each(ctx, d, func(q []float32) error {
+			search(ef, q)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		b.line("| %s | %d | %.4f | %v | %.0f | %.1f |", first, ef, float64(hits)/float64(max(1, right)), t,
+			float64(time.Second)/float64(t.median()), float64(base.search.median())/float64(t.median()))
+		first = " | | "
+	}
+	return nil
+}
