@@ -21,7 +21,18 @@ import (
 	"inmem/vfs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// closing is a test run that closes the store of the benchmarks behind it.
+type closing struct{ *testing.M }
+
+func (c closing) Run() int {
+	code := c.M.Run()
+	if benchDB != nil {
+		_ = benchDB.Close()
+	}
+	return code
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(closing{m}) }
 
 var ctx = context.Background()
 
