@@ -54,6 +54,7 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		{`kv where value[key] == 1`, 16, "expected a name in quotes or an index"},
 		{`kv where lower(key).x == 1`, 10, "only columns have members"},
 		{`kv where key < nil`, 14, "nil is compared by == and != only"},
+		{`kv where not size == 1`, 19, "not size is a bool and 1 is a number"},
 		{`kv where nil < nil`, 14, "nil is compared by == and != only"},
 		{`kv where key in "x"`, 17, "expected a list such as [1, 2]"},
 		{`kv where key in [1]`, 17, "key is a text, and the list has a number in it"},

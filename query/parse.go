@@ -260,14 +260,22 @@ func (p *textParser) ordering(q *Query) error {
 	}
 }
 
-// orderKey reads an expression; of groups it is one of the columns.
+// orderKey reads an expression, or the name of a column of the row; of groups it
+// must be one.
 func (p *textParser) orderKey(q *Query) (*ordering, error) {
 	begin := p.now().from
 	o := &ordering{column: -1}
 	if !q.grouped() {
 		c, err := p.expression()
-		o.key = c
-		return o, err
+		if o.key = c; err != nil {
+			return nil, err
+		}
+		for _, selected := range q.selected {
+			if selected.name == squeezed(c.text) {
+				o.key = selected // by the name that it was given
+			}
+		}
+		return o, nil
 	}
 	var name string
 	if aggregateWords[p.now().text] && p.now().kind == tokenWord {

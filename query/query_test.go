@@ -104,6 +104,8 @@ func TestQueries(t *testing.T) {
 		// Order, limit, offset.
 		{`kv where run.name == "first" select key order by size desc, key limit 2`, []string{"user/1", "user/2"}},
 		{`kv where run.name == "first" select key order by size desc limit 2 offset 1`, []string{"user/2", "user/3"}},
+		{`kv where run.name == "first" select key, len(key) as n order by n desc, size limit 2`, []string{"user/3|6", "user/2|6"}},
+		{`kv where run.name == "first" and not (key contains "u") and key not contains "e" select key`, []string{"plain"}},
 		{`runs select name order by name desc offset 1`, []string{"first", ""}},
 		{`runs where not space select name order by created desc`, []string{"second", "first"}},
 		{`runs where not space select name limit 1 offset 1`, []string{"second"}},
