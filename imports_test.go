@@ -30,6 +30,7 @@ var layers = map[string]struct {
 	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
 	"diff":       {[]string{"event", "kv", "run", "state", "trace", "vector"}, "compares what the faces return; reads no store and no disk"},
+	"query":      {[]string{"event", "kv", "op", "run", "state", "trace"}, "looks through what the faces return; which runs there are it is told"},
 	"step":       {[]string{"field", "op"}, "the records of steps, over whatever op.Run they are in; it executes nothing"},
 	"transfer":   {[]string{"op", "run"}, "the file of an exported run: commits and what a run is, no store"},
 	"replaytest": {[]string{"inmem", "run", "transfer", "vfs"}, "for tests of agents: above the face, like a program"},
@@ -50,7 +51,7 @@ var layers = map[string]struct {
 	"vector/embed":  {nil, "texts and vectors; no store"},
 	"vector/matrix": {[]string{"op", "run", "vector/distance"}, "made from views, and dropped at any time; knows no stored form"},
 
-	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "query", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {
@@ -73,7 +74,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "codec", "diff", "event", "kv", "replaytest", "state", "trace", "vector", "vector/embed"}
+	public := []string{".", "run", "codec", "diff", "event", "kv", "query", "replaytest", "state", "trace", "vector", "vector/embed"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {

@@ -31,6 +31,7 @@ type grammar struct {
 	State   stateCmd   `cmd:"" help:"Read the state cells of a run."`
 	Trace   traceCmd   `cmd:"" help:"Read the spans of a run: what its agent did."`
 	Vector  vectorCmd  `cmd:"" help:"Read, write and search the vectors of a run."`
+	Query   queryCmd   `cmd:"" help:"Find runs, keys, events, state cells and spans by a query."`
 	Replay  replayCmd  `cmd:"" help:"Carry the commits of a run out again, and verify what comes out. Executes nothing."`
 	Diff    diffCmd    `cmd:"" help:"Compare two runs, or a run at two versions: what differs, and where they first diverge."`
 	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`

@@ -1,0 +1,247 @@
+package query
+
+import (
+	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
+	"time"
+)
+
+// groups are the groups of what was found, by what they are grouped by.
+type groups struct {
+	x   *execution
+	all map[string]*group
+	key []byte // of the one that was looked for last
+}
+
+type group struct {
+	values []any
+	sums   []sum
+}
+
+// sum is what an aggregate is made of.
+type sum struct {
+	n     int64 // values
+	total any   // of sum and avg
+	over  bool  // the total is more than there can be
+	best  any   // of min and max
+}
+
+func newGroups(x *execution) *groups {
+	return &groups{x: x, all: map[string]*group{}}
+}
+
+// appendKey appends a value so that equal ones, and only these, are equal bytes.
+// Numbers are equal if they are the same number, whole or not.
+func appendKey(b []byte, v any) []byte {
+	if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1<<62 {
+		v = int64(f)
+	}
+	b = append(b, byte('0'+rank(v)))
+	switch v := v.(type) {
+	case nil:
+		return b
+	case bool:
+		return append(b, map[bool]byte{true: 1}[v])
+	case int64:
+		return binary.BigEndian.AppendUint64(append(b, 'i'), uint64(v))
+	case float64:
+		return binary.BigEndian.AppendUint64(append(b, 'f'), math.Float64bits(v))
+	case time.Time:
+		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, uint64(v.Unix())), uint32(v.Nanosecond()))
+	case time.Duration:
+		return binary.BigEndian.AppendUint64(b, uint64(v))
+	case string:
+		return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+	}
+	text := written(v)
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// group adds the item in scope to its group.
+func (c *collector) group() error {
+	g, s := c.batch.groups, c.scanner.scope
+	g.key = g.key[:0]
+	var few [4]any
+	values := few[:0]
+	for _, v := range c.x.plan.selected {
+		x, err := v.of(s)
+		if err != nil {
+			return err
+		}
+		values = append(values, x)
+		g.key = appendKey(g.key, x)
+	}
+	to := g.all[string(g.key)]
+	if to == nil {
+		for i := range values {
+			values[i] = own(values[i])
+		}
+		to = &group{slices.Clone(values), make([]sum, len(c.x.plan.aggregates))}
+		if err := g.add(string(g.key), to); err != nil {
+			return err
+		}
+	}
+	for i, v := range c.x.plan.aggregates {
+		var x any = true
+		if v != nil {
+			var err error
+			if x, err = v.of(s); err != nil {
+				return err
+			}
+		}
+		if err := c.x.keep(to.sums[i].take(c.x.plan.q.aggregates[i].fn, x)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add takes a new group.
+func (g *groups) add(key string, to *group) error {
+	g.all[key] = to
+	return g.x.keep(to.size(key))
+}
+
+// take adds a value to an aggregate, and returns how many bytes more are kept.
+func (t *sum) take(fn string, v any) int64 {
+	switch {
+	case v == nil:
+	case fn == "count":
+		t.n++
+	case fn == "sum" || fn == "avg":
+		t.add(v, 1)
+	case t.best == nil || (order(v, t.best) < 0) == (fn == "min") && order(v, t.best) != 0:
+		more := sizeOf(v)
+		if t.best != nil {
+			more -= sizeOf(t.best)
+		}
+		t.best = own(v)
+		return more
+	}
+	return 0
+}
+
+// add adds n values, the sum of which is v. Other values than numbers or durations
+// are left out, and so are those of the other kind than the first.
+func (t *sum) add(v any, n int64) {
+	if k := kindOf(v); k != kindNumber && k != kindDuration || t.total != nil && kindOf(t.total) != k {
+		return
+	}
+	t.n += n
+	if t.total == nil {
+		t.total = v
+		return
+	}
+	if total := add(t.total, v); total != nil {
+		t.total = total
+	} else {
+		t.over = true
+	}
+}
+
+// merge adds the groups of another collector.
+func (g *groups) merge(other *groups) error {
+	for _, key := range slices.Sorted(maps.Keys(other.all)) {
+		from := other.all[key]
+		to := g.all[key]
+		if to == nil {
+			g.all[key] = from
+			continue
+		}
+		for i := range to.sums {
+			t, f := &to.sums[i], &from.sums[i]
+			switch fn := g.x.plan.q.aggregates[i].fn; fn {
+			case "count":
+				t.n += f.n
+			case "sum", "avg":
+				t.over = t.over || f.over
+				if f.total != nil {
+					t.add(f.total, f.n)
+				}
+			default:
+				g.x.kept.Add(t.take(fn, f.best))
+				if f.best != nil {
+					g.x.kept.Add(-sizeOf(f.best))
+				}
+			}
+		}
+		g.x.kept.Add(-from.size(key))
+	}
+	return nil
+}
+
+// size is about what a new group takes in memory, in bytes.
+func (g *group) size(key string) int64 {
+	bytes := int64(128 + len(key) + 96*len(g.sums))
+	for _, v := range g.values {
+		bytes += sizeOf(v)
+	}
+	return bytes
+}
+
+// result is the value of an aggregate.
+func (t *sum) result(fn string) any {
+	switch {
+	case fn == "count":
+		return t.n
+	case fn == "min" || fn == "max":
+		return t.best
+	case t.over || t.total == nil:
+		return nil
+	case fn == "avg":
+		return divide(t.total, t.n)
+	}
+	return t.total
+}
+
+// grouped puts the groups in order, which are by what they are grouped by unless
+// the query says otherwise.
+func (x *execution) grouped(out *output) error {
+	q := x.plan.q
+	all := newGroups(x)
+	if err := x.each(func(b *batch) error { return all.merge(b.groups) }); err != nil {
+		return err
+	}
+	if len(q.groups) == 0 && len(all.all) == 0 {
+		all.all[""] = &group{sums: make([]sum, len(q.aggregates))} // of nothing at all
+	}
+	rows := make([][]any, 0, len(all.all))
+	for _, g := range all.all {
+		row := g.values
+		for i := range g.sums {
+			row = append(row, g.sums[i].result(q.aggregates[i].fn))
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b []any) int { return q.compareGroups(a, b) })
+	for _, row := range rows {
+		if err := out.row(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *Query) compareGroups(a, b []any) int {
+	desc := false
+	for _, o := range q.orders {
+		desc = o.desc
+		if c := order(a[o.column], b[o.column]); c != 0 {
+			if desc {
+				return -c
+			}
+			return c
+		}
+	}
+	for i := range q.groups {
+		if c := order(a[i], b[i]); c != 0 {
+			if desc {
+				return -c
+			}
+			return c
+		}
+	}
+	return 0
+}
