@@ -17,6 +17,7 @@ import (
 	"inmem/run"
 	"inmem/shard"
 	"inmem/ttl"
+	"inmem/vector/matrix"
 	"inmem/vfs"
 	"inmem/wal"
 )
@@ -35,6 +36,8 @@ type DB struct {
 	events *announcer
 	txs    txTable
 	past   *pastCache
+	// vectors is what searches of vectors keep prepared.
+	vectors *matrix.Cache
 	// checkpointed has room for one: the keeper is told of checkpoints.
 	checkpointed chan struct{}
 	keeper       *keeper       // nil where the store is open for reading only
@@ -76,6 +79,7 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		ended:  make(chan struct{}), past: newPastCache(), checkpointed: make(chan struct{}, 1),
 	}
 	db.txs.timeout = opts.TxTimeout
+	db.vectors = matrix.NewCache(opts.VectorMemory, func(bytes int64) { db.memory.Charge(bytes) })
 	db.health = shard.NewHealth(func(cause error) {
 		db.events.tell(Poisoned{cause})
 		db.end()
@@ -119,7 +123,7 @@ func (db *DB) open() (err error) {
 		cfg.Memory = db.memory
 		cfg.Durability = db.opts.Durability
 		cfg.CheckpointBytes, cfg.Zstd = db.opts.CheckpointBytes, db.opts.Compression == Zstd
-		cfg.Track, cfg.Forget = db.ttl.Track, db.ttl.Forget
+		cfg.Track, cfg.Forget, cfg.Left = db.ttl.Track, db.forget, db.vectors.Forget
 		cfg.OnCheckpoint = func(done shard.CheckpointDone) {
 			db.events.tell(CheckpointDone(done))
 			select {
@@ -129,10 +133,16 @@ func (db *DB) open() (err error) {
 		}
 		db.shards = append(db.shards, shard.New(cfg))
 	}
-	db.memory.Start(db.shards, db.health.Poison)
+	db.memory.Start(db.shards, db.vectors.Clear, db.health.Poison)
 	db.ttl.Start()
 	db.keeper = newKeeper(db)
 	return nil
+}
+
+// forget is told by the owners of runs that were deleted.
+func (db *DB) forget(id run.ID) {
+	db.ttl.Forget(id)
+	db.vectors.Forget(id)
 }
 
 // holder is what others are told who find the store locked.
@@ -264,7 +274,8 @@ type Metrics struct {
 
 // MemoryMetrics say what a store's runs take of memory.
 type MemoryMetrics struct {
-	Used      int64  // bytes, of all runs, in memory or not
+	Used      int64  // bytes, of all runs, in memory or not, with Vectors
+	Vectors   int64  // bytes of what searches of vectors keep prepared, within Options.VectorMemory
 	Budget    int64  // Options.MemoryBudget
 	Evictions uint64 // runs that left memory
 	Refusals  uint64 // writes that got ErrMemoryLimit
@@ -289,7 +300,8 @@ func (db *DB) Metrics() Metrics {
 
 func (db *DB) memoryMetrics() MemoryMetrics {
 	evictions, refusals := db.memory.Counts()
-	return MemoryMetrics{Budget: db.opts.MemoryBudget, Evictions: evictions, Refusals: refusals}
+	vectors := db.vectors.Used()
+	return MemoryMetrics{Used: vectors, Vectors: vectors, Budget: db.opts.MemoryBudget, Evictions: evictions, Refusals: refusals}
 }
 
 // BeginRun begins a run and returns its handle. A meta without an ID gets a

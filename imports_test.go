@@ -29,8 +29,8 @@ var layers = map[string]struct {
 	"event":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
-	"diff":       {[]string{"event", "kv", "run", "state", "trace"}, "compares what the faces return; reads no store and no disk"},
-	"query":      {[]string{"event", "kv", "op", "run", "state", "trace"}, "looks through what the faces return; which runs there are it is told"},
+	"diff":       {[]string{"event", "kv", "run", "state", "trace", "vector"}, "compares what the faces return; reads no store and no disk"},
+	"query":      {[]string{"event", "kv", "op", "run", "state", "trace", "vector"}, "looks through what the faces return; which runs there are it is told"},
 	"step":       {[]string{"field", "op"}, "the records of steps, over whatever op.Run they are in; it executes nothing"},
 	"transfer":   {[]string{"op", "run"}, "the file of an exported run: commits and what a run is, no store"},
 	"replaytest": {[]string{"inmem", "run", "transfer", "vfs"}, "for tests of agents: above the face, like a program"},
@@ -43,7 +43,14 @@ var layers = map[string]struct {
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "retention", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
 	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
-	".":          {[]string{"checkpoint", "diff", "event", "kv", "op", "query", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+
+	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
+
+	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
+	"vector/embed":  {nil, "texts and vectors; no store"},
+	"vector/matrix": {[]string{"op", "run", "vector/distance"}, "made from views, and dropped at any time; knows no stored form"},
+
+	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "query", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {
@@ -66,7 +73,7 @@ func TestImportsPointDown(t *testing.T) {
 // TestPackagesSayWhatTheyAre: each package has a comment, and those that are
 // not the public face say that they carry no compatibility promise.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
-	public := []string{".", "run", "codec", "diff", "event", "kv", "query", "replaytest", "state", "trace"}
+	public := []string{".", "run", "codec", "diff", "event", "kv", "query", "replaytest", "state", "trace", "vector", "vector/embed"}
 	for dir, files := range packages(t) {
 		var comments []string
 		for _, name := range files {

@@ -125,6 +125,7 @@ const (
 	TagStateMachine = op.StateMachine
 	TagTrace        = op.Trace
 	TagRunMetadata  = op.RunMetadata // the run's own record, under the empty key
+	TagVector       = op.Vector
 )
 
 // OpKind says what an Op of a Commit did.

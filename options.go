@@ -61,6 +61,13 @@ type Options struct {
 	// the budget, writes get ErrMemoryLimit; see there. It bounds what Metrics calls
 	// Memory, not what the process takes: docs/guarantees.md has the difference.
 	MemoryBudget int64
+	// VectorMemory bounds the memory, in bytes, that copies of vectors take, which
+	// searches make to be fast: about as much again as the vectors searched. Those not
+	// searched for longest go first, and come back with the next search; a collection
+	// for which it is too little is searched where it is stored, which takes several
+	// times as long. 0 = a quarter of MemoryBudget, which it is part of, or 1 GiB;
+	// negative = none at all.
+	VectorMemory int64
 	// Retention says what is kept: see Retention. The zero value keeps everything.
 	Retention Retention
 	// PruneInterval is how often the background looks for what Retention does not
@@ -119,6 +126,8 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&out.SegmentSize, 64<<20)
 	setDefault(&out.CheckpointBytes, 64<<20)
 	setDefault(&out.PruneInterval, 15*time.Second)
+	setDefault(&out.VectorMemory, out.MemoryBudget/4)
+	setDefault(&out.VectorMemory, 1<<30)
 	out.Retention = out.Retention.Clone()
 	if out.Now == nil {
 		out.Now = time.Now

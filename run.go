@@ -244,3 +244,9 @@ func (v *view) Get(tag op.Tag, key string) (op.Item, bool) {
 func (v *view) Scan(tag op.Tag, r op.Range, fn func(key string, it op.Item) bool) {
 	v.snap.Scan(tag, r, v.now, fn)
 }
+
+// Diff implements op.Snapshot.
+func (v *view) Diff(old op.Snapshot, tag op.Tag, r op.Range, most int, fn func(key string, was, is *op.Item) bool) bool {
+	before, ok := old.(*view)
+	return ok && before.snap.ID == v.snap.ID && v.snap.Diff(before.snap, tag, r, most, fn)
+}

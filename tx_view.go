@@ -109,6 +109,20 @@ func (v *txView) Scan(tag op.Tag, r op.Range, fn func(key string, it op.Item) bo
 	v.read(func(s *readSet) { s.ranges = append(s.ranges, seen) })
 }
 
+// Under implements op.Overlay.
+func (v *txView) Under(tag op.Tag, r op.Range, fn func(key string, is *op.Item)) op.Snapshot {
+	r.Reverse = false
+	for own := v.own(tag, r); own.left; own.advance() {
+		if it, exists := pending(&own.next, v.base.now); exists {
+			fn(own.next.Key, &it)
+		} else {
+			fn(own.next.Key, nil)
+		}
+	}
+	v.read(func(s *readSet) { s.ranges = append(s.ranges, op.KeyRange{Tag: tag, From: r.From, To: r.To}) })
+	return &v.base
+}
+
 // own returns the transaction's writes in a range, in the order of the scan. It
 // takes what is asked for and no more: a face that looks for its last key does
 // not go through all that was written before.

@@ -27,7 +27,7 @@ const (
 	StateMachine Tag = 3 // state cells
 	Trace        Tag = 4 // spans of an agent's work
 	RunMetadata  Tag = 5 // the run's record, under the empty key
-	Vector       Tag = 6 // reserved: no face writes it yet
+	Vector       Tag = 6 // collections of vectors
 )
 
 var tagNames = [...]string{KV: "kv", Event: "event", StateMachine: "state", Trace: "trace", RunMetadata: "meta", Vector: "vector"}

@@ -38,6 +38,27 @@ type View interface {
 	Scan(tag Tag, r Range, fn func(key string, it Item) bool)
 }
 
+// Snapshot is a View that can tell what was changed between it and another one
+// of the same run.
+type Snapshot interface {
+	View
+	// Diff calls fn for each key of a range, deadlines passed or not, that is
+	// another here than in old, with what old and this view have, nil for nothing,
+	// until fn returns false. Limit and Reverse have no effect. It takes O(changes)
+	// where the two lie close together, and returns false, perhaps after some calls
+	// of fn, where it would have had to look at more than most items, or old is of
+	// another run; a negative most is no bound.
+	Diff(old Snapshot, tag Tag, r Range, most int, fn func(key string, was, is *Item) bool) bool
+}
+
+// Overlay is a View of a transaction: a snapshot under writes of its own.
+type Overlay interface {
+	View
+	// Under returns the snapshot, and calls fn for each own write in the range, in
+	// order, with nil for a delete. All of the range counts as read.
+	Under(tag Tag, r Range, fn func(key string, is *Item)) Snapshot
+}
+
 // Run is what a face stands on: something that can be read at one version and
 // changed atomically. A run and a transaction both are one.
 type Run interface {

@@ -129,11 +129,11 @@ func bounded(cfg Config) (e *engine, stop func() error, err error) {
 	memory := shard.NewMemory(24 << 10)
 	for _, c := range st.Shards {
 		c.Durability, c.CheckpointBytes, c.Memory = op.Strict, 2<<10, memory
-		c.Track, c.Forget = func([]ttl.Change) {}, func(run.ID) {}
+		c.Track, c.Forget, c.Left = func([]ttl.Change) {}, func(run.ID) {}, func(run.ID) {}
 		c.OnCheckpoint = func(shard.CheckpointDone) {}
 		e.shards = append(e.shards, shard.New(c))
 	}
-	memory.Start(e.shards, cfg.Health.Poison)
+	memory.Start(e.shards, func() {}, cfg.Health.Poison)
 	return e, func() error {
 		memory.Stop()
 		return e.stop()

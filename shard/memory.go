@@ -32,6 +32,7 @@ type Memory struct {
 	shards []*Shard
 	actors []*actor.Actor
 	wake   chan struct{} // room for one
+	spare  func()        // lets go of what can be made anew
 	ctx    context.Context
 	stop   context.CancelFunc
 
@@ -92,12 +93,13 @@ func NewMemory(budget int64) *Memory {
 	return m
 }
 
-// Start begins to keep the shards within the budget.
-func (m *Memory) Start(shards []*Shard, onPanic func(error)) {
+// Start begins to keep the shards within the budget. Where runs that leave are not
+// enough, spare is called: it lets go of what was accounted for by Charge.
+func (m *Memory) Start(shards []*Shard, spare func(), onPanic func(error)) {
 	if m == nil {
 		return
 	}
-	m.shards = shards
+	m.shards, m.spare = shards, spare
 	panicked := func(p *actor.PanicError) { onPanic(p) }
 	m.actors = []*actor.Actor{actor.Go("memory", m.loop, panicked)}
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // else the collector knows better when to come
@@ -116,6 +118,14 @@ func (m *Memory) Stop() {
 		a.Wait()
 	}
 	m.collections.Wait()
+}
+
+// Charge accounts for memory that is taken beside the runs, for what is made from
+// them, or let go of. It waits for nobody.
+func (m *Memory) Charge(bytes int64) {
+	if m != nil {
+		m.add(bytes)
+	}
 }
 
 // Counts returns how many runs left memory, and how many writes found no room.
@@ -228,6 +238,9 @@ func (m *Memory) makeRoom(ctx context.Context, need, logged int64) {
 	}
 	target := m.budget - max(need, m.budget/roomShare) - m.budget/roomShare
 	m.evict(target)
+	if m.full(need) {
+		m.spare()
+	}
 	if now := m.sumLogged(); m.full(need) && now-m.logged >= uint64(logged) {
 		m.logged = now
 		for _, s := range m.shards {
@@ -356,6 +369,7 @@ func (s *Shard) evicted(c *command) {
 		}
 		s.state.cool(r)
 		s.show(r)
+		s.cfg.Left(x.handle.ID)
 		c.gone++
 	}
 }

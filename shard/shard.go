@@ -35,6 +35,7 @@ type Config struct {
 	Durability   op.Durability // what op.Default means
 	Track        func([]ttl.Change)
 	Forget       func(run.ID)
+	Left         func(run.ID)         // a run has left memory; called by the owner, only where there is a Memory
 	OnCheckpoint func(CheckpointDone) // must not block
 
 	State   *State

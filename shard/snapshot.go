@@ -117,6 +117,15 @@ func (s *Snapshot) Scan(tag op.Tag, r op.Range, now int64, fn func(key string, i
 	})
 }
 
+// Diff calls fn for the keys of a range that old, of the same run, does not have
+// as this snapshot has them, until fn returns false: see ordered.View.Diff.
+func (s *Snapshot) Diff(old *Snapshot, tag op.Tag, r op.Range, most int, fn func(key string, was, is *op.Item) bool) bool {
+	from, below := bounds(tag, r.From, r.To)
+	return s.keys.Diff(&old.keys, ordered.Range{From: from, Below: below}, most, func(key string, was, is *op.Item) bool {
+		return fn(key[1:], was, is)
+	})
+}
+
 // Digest returns the fingerprint of the snapshot, in O(run).
 func (s *Snapshot) Digest() op.Digest {
 	var d op.Digester

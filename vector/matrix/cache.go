@@ -1,0 +1,179 @@
+package matrix
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"inmem/op"
+	"inmem/run"
+)
+
+// Cache keeps the vectors of collections as searches want them, within a bound of
+// memory: those that were not searched for longest go first. A nil Cache keeps
+// nothing.
+type Cache struct {
+	limit  int64
+	charge func(bytes int64) // told of what is taken, and let go of
+
+	mu      sync.Mutex
+	entries map[run.ID]map[string]*entry
+	order   list.List // of *entry, the one that was used last in front
+	used    int64
+}
+
+// entry is what is kept of one collection.
+type entry struct {
+	id   run.ID
+	name string
+
+	// turn is held by who makes the rows or brings them up to date.
+	turn chan struct{}
+	made uint64 // the version of the collection's record
+	base op.Snapshot
+	rows *builder // nil = there are none
+	// unfit: the collection is larger than the cache, or not all of it stays.
+	unfit bool
+
+	current atomic.Pointer[current]
+
+	// Guarded by the cache.
+	bytes int64
+	place *list.Element // nil = it is kept no more
+}
+
+// current is a collection at one version.
+type current struct {
+	made    uint64
+	version uint64
+	*Matrix
+}
+
+// NewCache returns a cache that takes at most so many bytes, nil where that is none;
+// charge is told of each change, and must not call the cache.
+func NewCache(limit int64, charge func(bytes int64)) *Cache {
+	if limit <= 0 {
+		return nil
+	}
+	c := &Cache{limit: limit, charge: charge, entries: map[run.ID]map[string]*entry{}}
+	c.order.Init()
+	return c
+}
+
+// Used returns how many bytes are taken.
+func (c *Cache) Used() int64 {
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.used
+}
+
+// Forget lets go of what is kept of a run.
+func (c *Cache) Forget(id run.ID) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries[id] {
+		c.drop(e)
+	}
+}
+
+// Clear lets go of everything.
+func (c *Cache) Clear() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.order.Len() > 0 {
+		c.drop(c.order.Back().Value.(*entry))
+	}
+}
+
+// drop lets go of an entry. Whoever is at work on it finishes with what is his
+// alone then. mu is held.
+func (c *Cache) drop(e *entry) {
+	if e.place == nil {
+		return
+	}
+	c.order.Remove(e.place)
+	e.place = nil
+	c.resize(e, 0)
+	of := c.entries[e.id]
+	if delete(of, e.name); len(of) == 0 {
+		delete(c.entries, e.id)
+	}
+}
+
+// resize notes what an entry takes. mu is held.
+func (c *Cache) resize(e *entry, bytes int64) {
+	if delta := bytes - e.bytes; delta != 0 {
+		c.used += delta
+		e.bytes = bytes
+		c.charge(delta)
+	}
+}
+
+// entry returns what is kept of a collection, used just now; where there is
+// nothing yet it is made, if that is wanted.
+func (c *Cache) entry(id run.ID, name string, create bool) *entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[id][name]; e != nil {
+		c.order.MoveToFront(e.place)
+		return e
+	}
+	if !create {
+		return nil
+	}
+	e := &entry{id: id, name: name, turn: make(chan struct{}, 1)}
+	e.place = c.order.PushFront(e)
+	if c.entries[id] == nil {
+		c.entries[id] = map[string]*entry{}
+	}
+	c.entries[id][name] = e
+	return e
+}
+
+// settle accounts for an entry that was worked on, and makes room.
+func (c *Cache) settle(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.place == nil {
+		return
+	}
+	bytes := int64(entryBytes)
+	if e.rows != nil {
+		bytes += e.rows.bytes
+	}
+	c.resize(e, bytes)
+	for c.used > c.limit && c.order.Len() > 0 {
+		c.drop(c.order.Back().Value.(*entry))
+	}
+}
+
+// entryBytes is what an entry takes beside its rows.
+const entryBytes = 512
+
+// take waits for the turn at an entry.
+func (e *entry) take(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *entry) release() { <-e.turn }
+
+// reset forgets the rows. The turn is held.
+func (e *entry) reset() {
+	e.rows, e.base = nil, nil
+	e.current.Store(nil)
+}

@@ -1,0 +1,170 @@
+package matrix
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+
+	"inmem/vector/distance"
+)
+
+// Matrix is the vectors of a collection as they were at one version, for reading
+// by any number of goroutines.
+type Matrix struct {
+	metric    Metric
+	dimension int
+	parts     []part
+}
+
+// part is the rows of a chunk that belong to a Matrix.
+type part struct {
+	*chunk
+	n    int      // rows
+	dead []uint64 // a bit for each row that is gone; nil = none
+}
+
+func (p *part) isDead(row int) bool { return p.dead != nil && p.dead[row/64]>>(row%64)&1 != 0 }
+
+// chunk is a block of rows. It is filled once, from the front, by its builder.
+type chunk struct {
+	vectors []float32 // row by row
+	// scale is, under Cosine, what makes a row's vector a unit vector, and its norm
+	// under Dot; NaN where it is so large or small that float32 says nothing.
+	scale []float32
+	keys  []string
+}
+
+// Sizes of chunks: enough for a scan to forget where they end, little enough for
+// a small collection. They grow with the collection.
+const (
+	minRows   = 16
+	maxRows   = 1024
+	maxFloats = 1 << 17
+)
+
+// place is where a row is.
+type place struct{ part, row int32 }
+
+// builder is the only one who changes the rows of a collection. It hands out a
+// Matrix whenever it is asked.
+type builder struct {
+	metric    Metric
+	dimension int
+	parts     []part
+	owned     []bool // of each part, whether its marks are the builder's alone
+	places    map[string]place
+	dead      int
+	bytes     int64
+}
+
+func newBuilder(m Metric, dimension int) *builder {
+	return &builder{metric: m, dimension: dimension, places: map[string]place{}}
+}
+
+// rowBytes is what a row takes beside its vector and its key: the place of the key
+// in both tables, and the scale.
+const rowBytes = 4 + 16 + 48
+
+// matrix returns the rows as they are.
+func (b *builder) matrix() *Matrix {
+	m := &Matrix{metric: b.metric, dimension: b.dimension, parts: append([]part(nil), b.parts...)}
+	clear(b.owned)
+	return m
+}
+
+// put sets a key to a vector, dimension little-endian float32s. The key is not
+// kept if it is known already.
+func (b *builder) put(key string, vector []byte) {
+	b.remove(key)
+	at, p := b.room()
+	row := p.n
+	v := p.vectors[row*b.dimension:][:b.dimension]
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(vector[4*i:]))
+	}
+	own := string([]byte(key)) // a listing's keys are the store's memory
+	p.keys[row], p.scale[row] = own, scaleOf(b.metric, v)
+	p.n++
+	b.places[own] = place{int32(at), int32(row)}
+	b.bytes += int64(len(key))
+}
+
+// room returns the last part with room for a row.
+func (b *builder) room() (int, *part) {
+	last := len(b.parts) - 1
+	if last >= 0 && b.parts[last].n < len(b.parts[last].keys) {
+		return last, &b.parts[last]
+	}
+	limit := min(max(maxFloats/b.dimension, 1), maxRows)
+	rows := min(max(minRows, 1<<bits.Len(uint(len(b.places)/4))), limit)
+	b.parts = append(b.parts, part{chunk: &chunk{
+		vectors: make([]float32, rows*b.dimension), scale: make([]float32, rows), keys: make([]string, rows),
+	}})
+	b.owned = append(b.owned, false)
+	b.bytes += int64(rows) * (int64(b.dimension)*4 + rowBytes)
+	return last + 1, &b.parts[last+1]
+}
+
+// remove takes a key out, if it is there.
+func (b *builder) remove(key string) {
+	at, ok := b.places[key]
+	if !ok {
+		return
+	}
+	delete(b.places, key)
+	p := &b.parts[at.part]
+	if !b.owned[at.part] {
+		marks := make([]uint64, (len(p.keys)+63)/64)
+		copy(marks, p.dead)
+		p.dead, b.owned[at.part] = marks, true
+	}
+	p.dead[at.row/64] |= 1 << (at.row % 64)
+	b.dead++
+}
+
+// wasteful reports whether so many rows are gone that the others should be copied
+// elsewhere.
+func (b *builder) wasteful() bool { return b.dead > len(b.places)/2+maxRows }
+
+// compacted returns a builder with the rows that are not gone.
+func (b *builder) compacted() *builder {
+	out := newBuilder(b.metric, b.dimension)
+	for i := range b.parts {
+		p := &b.parts[i]
+		for row := range p.n {
+			if p.isDead(row) {
+				continue
+			}
+			at, to := out.room()
+			copy(to.vectors[to.n*b.dimension:][:b.dimension], p.vectors[row*b.dimension:])
+			to.keys[to.n], to.scale[to.n] = p.keys[row], p.scale[row]
+			out.places[p.keys[row]] = place{int32(at), int32(to.n)}
+			to.n++
+			out.bytes += int64(len(p.keys[row]))
+		}
+	}
+	return out
+}
+
+// The norms between which products of two vectors neither overflow a float32 nor
+// lose all of their bits.
+const (
+	leastNorm    = 0x1p-40
+	greatestNorm = 0x1p40
+)
+
+func scaleOf(m Metric, v []float32) float32 {
+	if m == Euclidean {
+		return 0
+	}
+	norm := distance.Norm(v)
+	switch {
+	case norm == 0 && m == Dot:
+		return 0
+	case norm < leastNorm || norm > greatestNorm:
+		return float32(math.NaN())
+	case m == Dot:
+		return float32(norm * (1 + 0x1p-20)) // rounded up, and then some
+	}
+	return float32(1 / norm)
+}
