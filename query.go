@@ -89,7 +89,7 @@ func (tx *Tx) Execute(ctx context.Context, q *query.Query) iter.Seq2[query.Row, 
 			return nil, err
 		}
 		return &querySingle{id: tx.ID(), now: tx.now, faces: &query.Faces{
-			Version: info.LastVersion, Info: info, KV: tx.KV(), Events: tx.Events(), States: tx.State(), Spans: tx.Trace(),
+			Version: info.LastVersion, Info: info, KV: tx.KV(), Events: tx.Events(), States: tx.State(), Spans: tx.Trace(), Vectors: tx.Vectors(),
 		}}, nil
 	})
 }
@@ -128,7 +128,7 @@ func (r *Run) present() (*Past, error) {
 func (p *Past) faces() *query.Faces {
 	return &query.Faces{
 		Version: p.snap.Version, Info: p.snap.Info,
-		KV: p.KV(), Events: p.Events(), States: p.State(), Spans: p.Trace(),
+		KV: p.KV(), Events: p.Events(), States: p.State(), Spans: p.Trace(), Vectors: p.Vectors(),
 	}
 }
 

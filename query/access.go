@@ -18,6 +18,7 @@ type access struct {
 	from, to string
 
 	stream        string // of events; "" = all streams
+	collection    string // of vectors; "" = all of them
 	types         []string
 	after, before uint64 // sequences, and IDs of spans: after < n < before
 	since, until  time.Time
@@ -175,8 +176,14 @@ func (p *plan) narrowItems(c *condition) bool {
 		return false
 	}
 	switch a := &p.items; string(p.q.source.name) + " " + c.column {
-	case "kv key", "states name":
+	case "kv key", "states name", "vectors key":
 		return a.keys(c)
+	case "vectors collection":
+		if s, ok := c.value.(string); ok && c.op == "==" && s != "" && a.collection == "" {
+			a.collection = s
+			a.use("collection %q", s)
+			return true
+		}
 	case "events stream":
 		if s, ok := c.value.(string); ok && c.op == "==" && (a.stream == "" || a.stream == s) {
 			p.none = p.none || s == "" || len(s) > event.MaxName || strings.Contains(s, "\x00") // no stream is named so

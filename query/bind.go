@@ -52,7 +52,7 @@ type binder struct {
 	clause   *clause
 	now      time.Time
 	calls    conf.FunctionsTable
-	runsOnly bool // no column of an item may be used
+	timeless bool // now() has no meaning
 }
 
 func (b *binder) fail(n ast.Node, format string, args ...any) error {
@@ -169,8 +169,6 @@ func (b *binder) path(n ast.Node) (*bound, error) {
 		return nil, b.fail(root, "no column is named %s; %s have %s", root.Value, b.source.name, b.source.names())
 	case c == nil:
 		return nil, b.fail(root, "runs have no column %s; they have %s", steps[0].name, sources[Runs].names())
-	case b.runsOnly && !c.ofRun:
-		return nil, b.fail(root, "%s is not known of a run before it is looked through", c.name)
 	}
 	full := c.name
 	if c.ofRun && b.source.name != Runs {
@@ -347,6 +345,9 @@ func (b *binder) call(n ast.Node, name string, args []ast.Node) (*bound, error) 
 		return nil, b.fail(n, "%s takes %d arguments, not %d", name, count, len(args))
 	}
 	if name == "now" {
+		if b.timeless {
+			return nil, b.fail(n, "a filter has no clock: give it the time as an argument, $1")
+		}
 		x := fixed(b.now.UTC())
 		x.text = "now()"
 		return x, nil

@@ -11,6 +11,7 @@ import (
 	"inmem/run"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // scope is what an expression is evaluated over: a run, and an item of it. Each
@@ -24,6 +25,8 @@ type scope struct {
 	event   *event.Event
 	cell    *state.Cell
 	span    *trace.Span
+	vector  *vector.Item
+	of      string // the collection of the vector
 	docs    [2]document
 	vm      vm.VM
 }
@@ -139,6 +142,9 @@ const (
 	Events Source = "events" // events of all streams
 	States Source = "states" // state cells
 	Spans  Source = "spans"  // spans
+	// Vectors are the vectors of all collections, by their metadata; for those that
+	// are near to another one see vector.Store.Search and Where.
+	Vectors Source = "vectors"
 )
 
 // source is a Source with all that is known of it.
@@ -162,6 +168,7 @@ func init() {
 		{source{name: Events, tag: op.Event, scan: (*scanner).events, shown: []string{"run.id", "stream", "sequence", "time", "type", "payload"}}, eventColumns},
 		{source{name: States, tag: op.StateMachine, scan: (*scanner).states, shown: []string{"run.id", "name", "state", "data", "version"}}, stateColumns},
 		{source{name: Spans, tag: op.Trace, scan: (*scanner).spans, shown: []string{"run.id", "id", "kind", "name", "status", "start", "took", "error"}}, spanColumns},
+		{source{name: Vectors, tag: op.Vector, scan: (*scanner).vectors, shown: []string{"run.id", "collection", "key", "metadata", "version"}}, append(vectorColumns, text("collection", func(s *scope) string { return s.of }))},
 	} {
 		s.columns = map[string]*column{}
 		for _, c := range runColumns {
@@ -233,4 +240,11 @@ var spanColumns = []*column{
 	{name: "cost", kind: kindNumber, get: func(s *scope) any { return finite(s.span.Usage.Cost) }},
 	{name: "attributes", kind: kindLabels, get: func(s *scope) any { return s.span.Attributes }},
 	number("version", func(s *scope) uint64 { return s.span.Version }),
+}
+
+// vectorColumns are what is known of a vector by itself.
+var vectorColumns = []*column{
+	text("key", func(s *scope) string { return s.vector.Key }),
+	doc("metadata", 0),
+	number("version", func(s *scope) uint64 { return s.vector.Version }),
 }

@@ -20,7 +20,7 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		column int
 		reason string
 	}{
-		{``, 1, "expected a source, one of runs, kv, events, states, spans, and found the end"},
+		{``, 1, "expected a source, one of runs, kv, events, states, spans, vectors, and found the end"},
 		{`run`, 1, "expected a source"},
 		{`"runs"`, 1, "expected a source"},
 		{`runs were name == "x"`, 6, "expected one of where, select"},
@@ -54,7 +54,7 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		{`kv where value[key] == 1`, 16, "expected a name in quotes or an index"},
 		{`kv where lower(key).x == 1`, 10, "only columns have members"},
 		{`kv where key < nil`, 14, "nil is compared by == and != only"},
-		{`kv where not size == 1`, 19, "not size is a bool and 1 is a number"},
+		{`kv where not size == 1`, 14, "expected a condition, and this is a number"},
 		{`kv where nil < nil`, 14, "nil is compared by == and != only"},
 		{`kv where key in "x"`, 17, "expected a list such as [1, 2]"},
 		{`kv where key in [1]`, 17, "key is a text, and the list has a number in it"},

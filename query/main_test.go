@@ -18,6 +18,7 @@ import (
 	"inmem/run"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 	"inmem/vfs"
 )
 
@@ -143,6 +144,18 @@ func (f *fixture) someOfEverything() (first, second *inmem.Run) {
 	f.span(first, trace.Start{Kind: trace.ModelCall, Name: "gpt", Parent: 1, At: epoch.Add(time.Second)},
 		trace.Finish{Output: []byte("Error: no"), At: epoch.Add(1500 * time.Millisecond), Usage: trace.Usage{InputTokens: 10, OutputTokens: 20}})
 	_, err := first.Trace().Start(ctx, trace.Start{Kind: trace.ToolCall, Name: "search", At: epoch.Add(time.Minute)})
+	require.NoError(f.t, err)
+	for name, dimension := range map[string]int{"docs": 2, "words": 1} {
+		_, err := first.Vectors().Create(ctx, name, vector.Config{Dimension: dimension, Metric: vector.Dot})
+		require.NoError(f.t, err)
+	}
+	_, err = first.Vectors().UpsertBatch(ctx, "docs", []vector.New{
+		{Key: "a/1", Vector: []float32{1, 0}, Metadata: []byte(`{"author": "x", "year": 2019}`)},
+		{Key: "a/2", Vector: []float32{2, 0}, Metadata: []byte(`{"author": "x", "year": 2021}`)},
+		{Key: "b", Vector: []float32{3, 0}},
+	})
+	require.NoError(f.t, err)
+	_, err = first.Vectors().Upsert(ctx, "words", "w", []float32{1}, nil)
 	require.NoError(f.t, err)
 	f.pass(5 * time.Second)
 	require.NoError(f.t, first.End(ctx, run.Failed))

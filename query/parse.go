@@ -435,5 +435,5 @@ func (t *token) operand() bool {
 }
 
 func sourceNames() string {
-	return strings.Join([]string{string(Runs), string(KV), string(Events), string(States), string(Spans)}, ", ")
+	return strings.Join([]string{string(Runs), string(KV), string(Events), string(States), string(Spans), string(Vectors)}, ", ")
 }

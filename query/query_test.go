@@ -37,7 +37,7 @@ func TestQueries(t *testing.T) {
 		{`runs where created > now() - 1s select name`, []string{"second", ""}},
 		{`runs where created >= now() + 1s - 1ms select name`, []string{}},
 		{`runs order by created select name`, nil},
-		{`runs where not space select name, version order by version desc`, []string{"first|20", "second|2"}},
+		{`runs where not space select name, version > 10 order by version desc`, []string{"first|true", "second|false"}},
 		// Keys.
 		{`kv select key`, []string{"bytes", "empty", "later", "number", "plain", "user/1", "user/2", "user/3", "user/1", "memory"}},
 		{`kv where key startsWith "user/" and run.name == "first" select value.name`, []string{"Ann", "Bob", "Cyd"}},
@@ -101,10 +101,17 @@ func TestQueries(t *testing.T) {
 		{`spans group by kind, status == "ok" as ok count`, []string{"model_call|true|1", "tool_call|false|2"}},
 		{`spans group by trunc(start, 1m) as minute count`, []string{"0s|2", "1m0s|1"}},
 		{`spans group by kind`, []string{"model_call", "tool_call"}},
+		// Vectors.
+		{`vectors select collection, key, meta.year, metadata.none`, []string{"docs|a/1|2019|<nil>", "docs|a/2|2021|<nil>", "docs|b|<nil>|<nil>", "words|w|<nil>|<nil>"}},
+		{`vectors where collection == "docs" and key startsWith "a/" and meta.year > 2020 select key, version > 10`, []string{"a/2|true"}},
+		{`vectors where collection == "none" or metadata == nil select key`, []string{"b", "w"}},
+		{`vectors where collection == "none"`, []string{}},
+		{`vectors where key > "a/1" and key < "b" select key`, []string{"a/2"}},
+		{`vectors where collection == "docs" and collection == "words"`, []string{}},
 		// Order, limit, offset.
 		{`kv where run.name == "first" select key order by size desc, key limit 2`, []string{"user/1", "user/2"}},
 		{`kv where run.name == "first" select key order by size desc limit 2 offset 1`, []string{"user/2", "user/3"}},
-		{`kv where run.name == "first" select key, len(key) as n order by n desc, size limit 2`, []string{"user/3|6", "user/2|6"}},
+		{`kv where run.name == "first" select key, len(key) as n order by n desc, size limit 2`, []string{"number|6", "user/3|6"}},
 		{`kv where run.name == "first" and not (key contains "u") and key not contains "e" select key`, []string{"plain"}},
 		{`runs select name order by name desc offset 1`, []string{"first", ""}},
 		{`runs where not space select name order by created desc`, []string{"second", "first"}},

@@ -2,12 +2,14 @@ package query
 
 import (
 	"context"
+	"errors"
 
 	"inmem/event"
 	"inmem/kv"
 	"inmem/run"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // Faces are what a run holds, all as of one version.
@@ -18,6 +20,7 @@ type Faces struct {
 	Events  event.Store
 	States  state.Store
 	Spans   trace.Store
+	Vectors vector.Store
 }
 
 // scanner looks through runs for one goroutine.
@@ -155,4 +158,52 @@ func (s *scanner) spans() error {
 		}
 	}
 	return nil
+}
+
+func (s *scanner) vectors() error {
+	if name := s.plan.items.collection; name != "" {
+		err := s.collection(name)
+		if errors.Is(err, vector.ErrNoCollection) {
+			return nil
+		}
+		return err
+	}
+	for c, err := range s.faces.Vectors.Collections(s.ctx) {
+		if err == nil {
+			err = s.collection(c.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collection reads the vectors of one, without their elements.
+func (s *scanner) collection(name string) error {
+	a := &s.plan.items
+	for it, err := range s.faces.Vectors.List(s.ctx, name, commonPrefix(a.from, a.to), vector.WithoutVectors()) {
+		switch {
+		case err != nil:
+			return err
+		case a.to != "" && it.Key >= a.to:
+			return nil
+		case it.Key < a.from:
+			continue
+		}
+		s.scope.of = name
+		s.scope.enterVector(&it)
+		if err := s.item(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scope) enterVector(it *vector.Item) {
+	s.vector = it
+	s.docs[0] = document{}
+	if len(it.Metadata) > 0 {
+		s.docs[0] = document{raw: it.Metadata, state: docJSON} // the face takes nothing else
+	}
 }

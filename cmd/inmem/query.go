@@ -30,7 +30,7 @@ type queryCmd struct {
 func (*queryCmd) Help() string {
 	return `A query is a source and what of it is asked for:
 
-  runs | kv | events | states | spans
+  runs | kv | events | states | spans | vectors
   [where CONDITION]
   [select EXPRESSION [as NAME], ...]  or  [group by EXPRESSION, ...] [count, sum(EXPRESSION), min, max, avg]
   [order by EXPRESSION [desc], ...] [limit N] [offset N]

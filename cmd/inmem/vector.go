@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"inmem"
+	"inmem/query"
 	"inmem/vector"
 	"inmem/vector/embed"
 )
@@ -259,9 +260,10 @@ type vectorSearchCmd struct {
 	ofCollection
 	past
 	given
-	Key  string `help:"The vector of this key." xor:"given" placeholder:"KEY"`
-	K    int    `short:"k" help:"How many to find." default:"10" placeholder:"N"`
-	JSON bool   `name:"json" help:"One JSON object a line."`
+	Key   string `help:"The vector of this key." xor:"given" placeholder:"KEY"`
+	K     int    `short:"k" help:"How many to find." default:"10" placeholder:"N"`
+	Where string `help:"Only vectors for which this is true, such as: meta.year >= 2020." placeholder:"CONDITION"`
+	JSON  bool   `name:"json" help:"One JSON object a line."`
 }
 
 func (c *vectorSearchCmd) Run(a *app) error {
@@ -271,12 +273,20 @@ func (c *vectorSearchCmd) Run(a *app) error {
 	if c.none() && c.Key == "" {
 		return usage("give --key KEY, --vector JSON or --text TEXT", "search for what?")
 	}
+	var opts []vector.SearchOption
+	if c.Where != "" {
+		filter, err := query.Where(c.Where)
+		if err != nil {
+			return querySyntax(err)
+		}
+		opts = append(opts, vector.Where(filter))
+	}
 	return c.look(a, &c.past, func(s vector.Store) error {
-		query, err := c.query(a, s)
+		near, err := c.near(a, s)
 		if err != nil {
 			return err
 		}
-		hits, err := s.Search(a.ctx, c.Collection, query, c.K)
+		hits, err := s.Search(a.ctx, c.Collection, near, c.K, opts...)
 		if err != nil {
 			return err
 		}
@@ -297,7 +307,8 @@ func (c *vectorSearchCmd) Run(a *app) error {
 	})
 }
 
-func (c *vectorSearchCmd) query(a *app, s vector.Store) ([]float32, error) {
+// near is the vector to search for.
+func (c *vectorSearchCmd) near(a *app, s vector.Store) ([]float32, error) {
 	if c.Key == "" {
 		return c.vector(a, s, c.Collection)
 	}
