@@ -44,6 +44,7 @@ var layers = map[string]struct {
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
 
 	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
+	"vector/hnsw":     {[]string{"vector/distance"}, "a graph over numbered vectors that somebody else keeps; no run, no commit, no disk"},
 
 	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
 	"vector/embed":  {nil, "texts and vectors; no store"},

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand"
+	"runtime"
+	"slices"
+	"time"
+
+	coder "github.com/coder/hnsw"
+
+	"inmem/vector/hnsw"
+)
+
+// efs are the numbers of candidates of the curves.
+var efs = []int{10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800}
+
+// approximate measures graphs: how they are built, and what is recalled how
+// fast.
+func (b *bench) approximate(ctx context.Context, d *split, base *baseline) error {
+	b.line("\n### Approximate, recall of the nearest %d, one processor\n", nearest)
+	b.line("“× exact” is how many times more queries a second than inmem's exact search on one processor.\n")
+	b.line("| graph | vectors/s built | MB of graph | ef | recall@%d | µs a query | queries/s | × exact |", nearest)
+	b.line("|---|---|---|---|---|---|---|---|")
+	for _, int8 := range []bool{false, true} {
+		if err := b.graph(ctx, d, base, int8); err != nil {
+			return err
+		}
+	}
+	if d.n > b.cfg.peer {
+		b.line("\ncoder/hnsw is left out: see -peer.")
+		return nil
+	}
+	for _, m := range []int{b.cfg.m, 4 * b.cfg.m} {
+		if err := b.coder(ctx, d, base, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graph measures ours.
+func (b *bench) graph(ctx context.Context, d *split, base *baseline, int8 bool) error {
+	name := fmt.Sprintf("inmem, M %d, construction %d", b.cfg.m, b.cfg.ef)
+	if int8 {
+		name += ", int8"
+	}
+	b.say("%s, %d vectors", name, d.n)
+	p := hnsw.DefaultParams(hnsw.Cosine, d.dim)
+	p.M, p.EfConstruction, p.Int8 = b.cfg.m, b.cfg.ef, int8
+	builder, err := hnsw.New(p)
+	if err != nil {
+		return err
+	}
+	rows := hnsw.Contiguous{Elements: d.elements, Dimension: d.dim}
+	begun := time.Now()
+	if err := builder.Insert(ctx, rows, d.n, b.cfg.workers); err != nil {
+		return err
+	}
+	g := builder.Graph(rows)
+	built := time.Since(begun)
+	first := fmt.Sprintf("%s, %d workers | %.0f | %.0f", name, b.cfg.workers, float64(d.n)/built.Seconds(), float64(g.Memory())/1e6)
+	var found []int
+	return b.curve(ctx, d, base, first, func(ef int, q []float32) []int {
+		found = found[:0]
+		for _, r := range g.Search(rows, q, nearest, ef, nil) {
+			found = append(found, int(r.ID))
+		}
+		return found
+	})
+}
+
+// coder measures coder/hnsw. Its search ends when a step finds nothing nearer
+// and it has as many results as it was asked for, so EfSearch alone hardly makes
+// it find more: it is asked for ef results, and the nearest of these are taken.
+// With the links that ours has it does not come to our recall, so it also gets
+// more.
+func (b *bench) coder(ctx context.Context, d *split, base *baseline, m int) error {
+	b.say("coder/hnsw, M %d, %d vectors", m, d.n)
+	before := heap()
+	g := coder.NewGraph[int]()
+	g.Rng, g.M, g.EfSearch = rand.New(rand.NewSource(1)), m, b.cfg.ef
+	begun := time.Now()
+	for i := range d.n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g.Add(coder.MakeNode(i, d.row(i)))
+	}
+	built := time.Since(begun)
+	first := fmt.Sprintf("coder/hnsw, M %d, EfSearch %d | %.0f | %.0f", m, b.cfg.ef, float64(d.n)/built.Seconds(), float64(heap()-before)/1e6)
+	var found []int
+	type near struct {
+		key      int
+		distance float32
+	}
+	var all []near
+	err := b.curve(ctx, d, base, first, func(ef int, q []float32) []int {
+		g.EfSearch = ef
+		all, found = all[:0], found[:0]
+		for _, n := range g.Search(q, max(ef, nearest)) {
+			all = append(all, near{n.Key, coder.CosineDistance(q, n.Value)})
+		}
+		slices.SortFunc(all, func(a, b near) int { return cmp.Compare(a.distance, b.distance) })
+		for _, n := range all[:min(nearest, len(all))] {
+			found = append(found, n.key)
+		}
+		return found
+	})
+	runtime.KeepAlive(g)
+	return err
+}
+
+// curve measures a search for each number of candidates.
+func (b *bench) curve(ctx context.Context, d *split, base *baseline, first string, search func(ef int, q []float32) []int) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, ef := range efs {
+		hits, right := 0, 0
+		for i := range d.queries() {
+			found := search(ef, d.query(i))
+			right += len(base.right[i])
+			for _, n := range base.right[i] {
+				if slices.Contains(found, n) {
+					hits++
+				}
+			}
+		}
+		t, err := b.each(ctx, d, func(q []float32) error {
+			search(ef, q)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		b.line("| %s | %d | %.4f | %v | %.0f | %.1f |", first, ef, float64(hits)/float64(max(1, right)), t,
+			float64(time.Second)/float64(t.median()), float64(base.search.median())/float64(t.median()))
+		first = " | | "
+	}
+	return nil
+}
