@@ -309,19 +309,22 @@ func (l *life) write(r *inmem.Run) {
 	var err error
 	info, ierr := r.Info()
 	require.NoError(t, ierr)
-	switch n := l.rng.IntN(10); {
-	case n < 5:
+	switch n := l.rng.IntN(12); {
+	case n < 2:
+		l.vector(r, mode, key)
+		return
+	case n < 7:
 		o = l.put(key)
 		if o.Deadline != 0 {
 			opts = append(opts, kv.TTL(time.Duration(o.Deadline-nowMilli())*time.Millisecond))
 		}
 		version, err = store.Put(bg, key, o.Value, opts...)
-	case n < 6:
+	case n < 8:
 		o = l.put(key)
 		o.Deadline = 0
 		expected := info.LastVersion * uint64(l.rng.IntN(2))
 		version, err = store.PutIf(bg, key, o.Value, expected, opts...)
-	case n < 8:
+	case n < 10:
 		o = op.Op{Kind: op.Delete, Tag: op.KV, Key: key}
 		_, err = store.Delete(bg, key, opts...)
 		version = info.LastVersion + 1

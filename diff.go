@@ -68,6 +68,9 @@ func DiffPast(ctx context.Context, a, b *Past, opts ...diff.Option) (*diff.Resul
 	if parts&diff.Keys != 0 {
 		sideA.Keys, sideB.Keys, err = differingKeys(a, b)
 	}
+	if err == nil && parts&diff.Vectors != 0 {
+		err = differingVectors(ctx, a, b, sideA, sideB)
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -77,7 +80,7 @@ func DiffPast(ctx context.Context, a, b *Past, opts ...diff.Option) (*diff.Resul
 	return diff.Runs(sideA, sideB, opts...), nil
 }
 
-// side reads what is compared of a run, but for its keys.
+// side reads what is compared of a run, but for its keys and vectors.
 func (p *Past) side(ctx context.Context, parts diff.Part) (s *diff.Side, err error) {
 	s = &diff.Side{Run: p.ID(), Version: p.Version()}
 	if parts&diff.State != 0 {

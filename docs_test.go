@@ -211,7 +211,7 @@ func TestReadmeExample(t *testing.T) {
 }
 
 // named is how the documents name a test: package.Test.
-var named = regexp.MustCompile("`([a-z]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")
+var named = regexp.MustCompile("`([a-z/]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`")
 
 // TestDocumentsNameTestsThatExist: a proof that is gone proves nothing.
 func TestDocumentsNameTestsThatExist(t *testing.T) {

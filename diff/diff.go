@@ -10,6 +10,7 @@ import (
 	"inmem/kv"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // Runs compares two sides. Items of a side must be in the order that Side says.
@@ -17,7 +18,8 @@ import (
 // Events belong together by their types, spans by kind and name, as many as
 // possible in order: by a longest common subsequence. Of events the payloads are
 // compared; of cells /state and /data; of spans /status, /parent, /input,
-// /output, /error, /usage and /attributes.
+// /output, /error, /usage and /attributes; of collections /dimension and /metric; of
+// vectors /vector and /metadata.
 func Runs(a, b *Side, opts ...Option) *Result {
 	o := gather(opts)
 	r := &Result{A: Point{a.Run, a.Version}, B: Point{b.Run, b.Version}}
@@ -32,6 +34,10 @@ func Runs(a, b *Side, opts ...Option) *Result {
 	}
 	if o.parts&Trace != 0 {
 		r.Spans, r.Steps = o.spans(a.Spans, b.Spans)
+	}
+	if o.parts&Vectors != 0 {
+		r.Collections = merge(a.Collections, b.Collections, func(c *vector.Collection) string { return c.Name }, o.collection)
+		r.Vectors = merge(a.Vectors, b.Vectors, func(v *Vector) string { return v.Collection + "\x00" + v.Key }, o.vector)
 	}
 	return r
 }
@@ -84,6 +90,34 @@ func (o *options) event(a, b *event.Event) Within {
 	w := walker{options: o}
 	w.value(a.Payload, b.Payload)
 	return w.within()
+}
+
+func (o *options) collection(a, b *vector.Collection) Within {
+	w := walker{options: o}
+	w.field("dimension", strconv.AppendInt(nil, int64(a.Dimension), 10), strconv.AppendInt(nil, int64(b.Dimension), 10))
+	w.text("metric", a.Metric.String(), b.Metric.String(), true, true)
+	return w.within()
+}
+
+func (o *options) vector(a, b *Vector) Within {
+	w := walker{options: o}
+	if !slices.Equal(a.Vector, b.Vector) {
+		w.field("vector", numbers(a.Vector), numbers(b.Vector))
+	}
+	w.field("metadata", a.Metadata, b.Metadata)
+	return w.within()
+}
+
+// numbers is a vector as JSON.
+func numbers(v []float32) []byte {
+	b := []byte{'['}
+	for i, x := range v {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendFloat(b, float64(x), 'g', -1, 32)
+	}
+	return append(b, ']')
 }
 
 func (o *options) streams(a, b map[string][]event.Event) (list []Stream) {

@@ -1,7 +1,7 @@
 // Package diff compares two runs, or one run at two of its versions: which keys
 // and state cells one has and the other has not, or has with another value;
-// which events and spans belong together, by their names, and which of these
-// differ; and where the two first diverge. Values that are JSON are compared by
+// which collections and vectors; which events and spans belong together, by their
+// names, and which of these differ; and where the two first diverge. Values that are JSON are compared by
 // path.
 //
 // It works on what the faces return, and reads nothing itself: no store, no

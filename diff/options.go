@@ -18,6 +18,7 @@ const (
 	Events
 	State
 	Trace
+	Vectors
 )
 
 // DefaultLimit is how many differences within one value are listed.
@@ -35,7 +36,7 @@ type options struct {
 }
 
 func gather(opts []Option) *options {
-	o := &options{limit: DefaultLimit, parts: Keys | Events | State | Trace}
+	o := &options{limit: DefaultLimit, parts: Keys | Events | State | Trace | Vectors}
 	for _, opt := range opts {
 		opt(o)
 	}

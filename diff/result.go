@@ -8,6 +8,7 @@ import (
 	"inmem/run"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // Change says what became of something from side A to side B.
@@ -44,6 +45,15 @@ type Side struct {
 	Cells   []state.Cell             // in order of the names
 	Streams map[string][]event.Event // by name, each from its first event
 	Spans   []trace.Span             // in the order they were started
+
+	Collections []vector.Collection // in order of the names
+	Vectors     []Vector            // in order of collection and key
+}
+
+// Vector is a vector and where it is.
+type Vector struct {
+	Collection string
+	vector.Item
 }
 
 // Result is how two runs differ. It refers to what was compared.
@@ -54,6 +64,9 @@ type Result struct {
 	Streams []Stream                // those that differ, in order of the names
 	Spans   *Sequence[trace.Span]   // nil = they do not differ
 	Steps   *Divergence[trace.Span] // the first among the spans that are steps; nil = there is none
+
+	Collections []Item[vector.Collection] // in order of the names
+	Vectors     []Item[Vector]            // in order of collection and key
 }
 
 // Point is a run at a version.
@@ -108,5 +121,5 @@ type Divergence[T any] struct {
 
 // Equal reports that nothing differs.
 func (r *Result) Equal() bool {
-	return len(r.Keys)+len(r.Cells)+len(r.Streams) == 0 && r.Spans == nil
+	return len(r.Keys)+len(r.Cells)+len(r.Streams)+len(r.Collections)+len(r.Vectors) == 0 && r.Spans == nil
 }

@@ -15,7 +15,7 @@ type diffCmd struct {
 	A      string   `arg:"" help:"A run's ID, or the beginning of it; with @N at its version N."`
 	B      string   `arg:"" help:"The run to compare it with, in the same way."`
 	Other  string   `help:"B is in the store in this directory." placeholder:"DIR"`
-	Only   []string `help:"Compare only these: ${enum}; may be repeated." enum:"keys,events,state,trace" placeholder:"PART"`
+	Only   []string `help:"Compare only these: ${enum}; may be repeated." enum:"keys,events,state,trace,vectors" placeholder:"PART"`
 	Ignore []string `help:"Leave out differences at this path and below; a JSON Pointer, with * for any one step; may be repeated." placeholder:"PATH" sep:"none"`
 	Same   bool     `name:"same-json" help:"JSON that means the same is equal, however it is written."`
 	Limit  int      `help:"List at most so many of each kind; 0 = all. Has no effect on --json." default:"20" placeholder:"N"`
@@ -26,8 +26,8 @@ type diffCmd struct {
 func (c *diffCmd) Help() string {
 	return `Events belong together by type, spans by kind and name, as many as possible in order. Of events the
 payloads are compared; of cells /state and /data; of spans /status, /parent, /input, /output, /error, /usage and
-/attributes. Values that are JSON are compared by path. Times, deadlines, versions and the IDs of events and spans
-are not compared. IDs that a model made up can be left out:
+/attributes; of collections /dimension and /metric; of vectors /vector and /metadata. Values that are JSON are
+compared by path. Times, deadlines, versions and the IDs of events and spans are not compared. IDs that a model made up can be left out:
 
   inmem diff A B --ignore '/tool_calls/*/id' --ignore /tool_call_id --ignore /attributes/gen_ai.tool.call.id
 
@@ -47,7 +47,7 @@ func (c *diffCmd) options() (opts []diff.Option, err error) {
 	}
 	parts := diff.Part(0)
 	for _, name := range c.Only {
-		parts |= map[string]diff.Part{"keys": diff.Keys, "events": diff.Events, "state": diff.State, "trace": diff.Trace}[name]
+		parts |= map[string]diff.Part{"keys": diff.Keys, "events": diff.Events, "state": diff.State, "trace": diff.Trace, "vectors": diff.Vectors}[name]
 	}
 	if parts != 0 {
 		opts = append(opts, diff.Only(parts))

@@ -9,6 +9,7 @@ import (
 	"inmem/run"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // jsonPoint is a run at a version, for programs.
@@ -19,14 +20,17 @@ type jsonPoint struct {
 
 // jsonDiff is the first line that diff prints for programs.
 type jsonDiff struct {
-	A       jsonPoint       `json:"a"`
-	B       jsonPoint       `json:"b"`
-	Equal   bool            `json:"equal"`
-	Keys    int             `json:"keys"`  // that differ
-	Cells   int             `json:"cells"` // that differ
-	Streams []jsonSequence  `json:"streams,omitempty"`
-	Spans   *jsonSequence   `json:"spans,omitempty"`
-	Step    *jsonDivergence `json:"step,omitempty"` // the first that is not the same
+	A     jsonPoint `json:"a"`
+	B     jsonPoint `json:"b"`
+	Equal bool      `json:"equal"`
+	Keys  int       `json:"keys"`  // that differ
+	Cells int       `json:"cells"` // that differ
+
+	Collections int             `json:"collections,omitempty"` // that differ
+	Vectors     int             `json:"vectors,omitempty"`     // that differ
+	Streams     []jsonSequence  `json:"streams,omitempty"`
+	Spans       *jsonSequence   `json:"spans,omitempty"`
+	Step        *jsonDivergence `json:"step,omitempty"` // the first that is not the same
 }
 
 // jsonSequence is how two lists differ.
@@ -48,7 +52,7 @@ type jsonDivergence struct {
 
 // jsonItem is something that differs; further lines are such, with Part.
 type jsonItem struct {
-	Part        string           `json:"part,omitempty"` // "key", "cell", "event" or "span"
+	Part        string           `json:"part,omitempty"` // "key", "cell", "event", "span", "collection" or "vector"
 	Change      *diff.Change     `json:"change,omitempty"`
 	A           any              `json:"a,omitempty"`
 	B           any              `json:"b,omitempty"`
@@ -119,7 +123,7 @@ func itemsJSON[T any](a *app, part string, items []diff.Item[T], convert func(*T
 func diffJSON(a *app, r *diff.Result) error {
 	ofEvent := func(e *event.Event) any { return eventJSON(e) }
 	ofSpan := func(s *trace.Span) any { return spanJSON(s) }
-	head := jsonDiff{A: jsonPoint(r.A), B: jsonPoint(r.B), Equal: r.Equal(), Keys: len(r.Keys), Cells: len(r.Cells)}
+	head := jsonDiff{A: jsonPoint(r.A), B: jsonPoint(r.B), Equal: r.Equal(), Keys: len(r.Keys), Cells: len(r.Cells), Collections: len(r.Collections), Vectors: len(r.Vectors)}
 	for i := range r.Streams {
 		s := &r.Streams[i]
 		head.Streams = append(head.Streams, sequenceJSON(s.Name, &s.Sequence, ofEvent))
@@ -146,6 +150,17 @@ func diffJSON(a *app, r *diff.Result) error {
 	}
 	if err == nil && r.Spans != nil {
 		err = itemsJSON(a, "span", r.Spans.Items, ofSpan)
+	}
+	if err == nil {
+		err = itemsJSON(a, "collection", r.Collections, func(c *vector.Collection) any { return collectionJSON(c, nil) })
+	}
+	if err == nil {
+		err = itemsJSON(a, "vector", r.Vectors, func(v *diff.Vector) any {
+			return struct {
+				Collection string `json:"collection"`
+				jsonVector
+			}{v.Collection, vectorJSON(&v.Item, nil)}
+		})
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"inmem/kv"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // shownPaths is how many differences within one thing are shown.
@@ -48,6 +49,12 @@ func (p *diffPrinter) all(r *diff.Result) {
 		printItems(p, "spans", sizes(s.LenA, s.LenB, s.Same, s.Cut), s.Items, spanLabel,
 			func(s *trace.Span) []byte { return s.Input })
 	}
+	printItems(p, "collections", "", r.Collections, func(_ diff.Change, a, b *vector.Collection) string { return plain(either(a, b).Name) },
+		func(c *vector.Collection) []byte { return []byte(c.Config.String()) })
+	printItems(p, "vectors", "", r.Vectors, func(_ diff.Change, a, b *diff.Vector) string {
+		v := either(a, b)
+		return plain(v.Collection) + " " + plain(v.Key)
+	}, func(v *diff.Vector) []byte { return v.Metadata })
 }
 
 func sizes(a, b, same int, cut bool) string {

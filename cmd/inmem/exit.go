@@ -10,6 +10,7 @@ import (
 	"inmem/event"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // The exit codes. Scripts depend on them: never change one.
@@ -17,7 +18,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // it failed; standard error says why
 	exitUsage       = 2   // the command line is wrong
-	exitNotFound    = 3   // no such store, run, key, event, cell, span or version
+	exitNotFound    = 3   // no such store, run, key, event, cell, span, vector or version
 	exitDamaged     = 4   // stored data is damaged
 	exitLocked      = 5   // another program has the store open
 	exitBadInput    = 6   // some of the input was bad or conflicts; the rest went in
@@ -68,6 +69,15 @@ var advice = []struct {
 	{event.ErrInvalidRecord, exitDamaged, ""},
 	{state.ErrInvalidRecord, exitDamaged, ""},
 	{trace.ErrInvalidRecord, exitDamaged, ""},
+	{vector.ErrInvalidRecord, exitDamaged, ""},
+	{vector.ErrNoCollection, exitNotFound, "'inmem vector ls' lists the collections, 'inmem vector create' makes one"},
+	{vector.ErrExists, exitRefused, ""},
+	{vector.ErrInvalidName, exitUsage, ""},
+	{vector.ErrInvalidConfig, exitUsage, ""},
+	{vector.ErrDimension, exitUsage, "'inmem vector ls' shows the dimension of a collection"},
+	{vector.ErrNotFinite, exitUsage, ""},
+	{vector.ErrZeroVector, exitUsage, ""},
+	{vector.ErrInvalidMetadata, exitUsage, "metadata is like '{\"author\": \"x\"}'"},
 	{event.ErrInvalidStream, exitUsage, ""},
 	{inmem.ErrWrongVersion, exitRefused, "'inmem kv get --json' shows the version"},
 	{inmem.ErrRunNotActive, exitRefused, ""},

@@ -9,6 +9,7 @@ import (
 	"inmem/kv"
 	"inmem/state"
 	"inmem/trace"
+	"inmem/vector"
 )
 
 // faces is what a run holds, now or as it was.
@@ -17,6 +18,7 @@ type faces interface {
 	Events() event.Store
 	State() state.Store
 	Trace() trace.Store
+	Vectors() vector.Store
 }
 
 // ofRun is the argument and flags of the commands that read one run.

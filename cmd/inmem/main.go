@@ -30,6 +30,7 @@ type grammar struct {
 	Event   eventCmd   `cmd:"" help:"Read and verify the events of a run."`
 	State   stateCmd   `cmd:"" help:"Read the state cells of a run."`
 	Trace   traceCmd   `cmd:"" help:"Read the spans of a run: what its agent did."`
+	Vector  vectorCmd  `cmd:"" help:"Read, write and search the vectors of a run."`
 	Replay  replayCmd  `cmd:"" help:"Carry the commits of a run out again, and verify what comes out. Executes nothing."`
 	Diff    diffCmd    `cmd:"" help:"Compare two runs, or a run at two versions: what differs, and where they first diverge."`
 	Check   checkCmd   `cmd:"" help:"Read everything and verify every checksum. Changes nothing."`
@@ -54,7 +55,7 @@ Exit codes:
   0  all is well
   1  it failed; standard error says why
   2  the command line is wrong
-  3  there is no such store, run or key; nor event, state cell, span or version
+  3  there is no such store, run or key; nor event, state cell, span, vector or version
   4  stored data is damaged; after salvage: not all of it could be got out
   5  another program has the store open
   6  some of the input was bad or conflicts; the rest went in

@@ -36,7 +36,7 @@ type meaning struct {
 }
 
 func meaningOf(c *inmem.Commit, o *inmem.Op) (m meaning) {
-	if o.Key == "" || o.Kind != op.Put && o.Tag != op.StateMachine {
+	if o.Key == "" || o.Kind != op.Put && o.Tag != op.StateMachine && o.Tag != op.Vector {
 		return m // events and spans are never removed
 	}
 	ctx := context.Background() // nothing is waited for
@@ -47,6 +47,8 @@ func meaningOf(c *inmem.Commit, o *inmem.Op) (m meaning) {
 		m.cellChange(ctx, c, o)
 	case op.Trace:
 		m.spanChange(ctx, c, o)
+	case op.Vector:
+		m.vectorChange(ctx, c, o)
 	}
 	return m
 }

@@ -28,6 +28,9 @@ type shown struct {
 	Streams int    `json:"streams,omitempty"` // that the events are in
 	Cells   int    `json:"cells,omitempty"`   // of state
 	Spans   int    `json:"spans,omitempty"`
+
+	Vectors     int `json:"vectors,omitempty"`
+	Collections int `json:"collections,omitempty"` // that the vectors are in
 }
 
 func (c *runShowCmd) Run(a *app) error {
@@ -121,6 +124,17 @@ func (s *shown) count(a *app, r *inmem.Run) (err error) {
 		}
 		s.Cells++
 	}
+	for c, err := range r.Vectors().Collections(a.ctx) {
+		if err != nil {
+			return err
+		}
+		n, err := r.Vectors().Len(a.ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		s.Vectors += n
+		s.Collections++
+	}
 	s.Spans, err = r.Trace().Len(a.ctx)
 	return err
 }
@@ -152,6 +166,9 @@ func (s *shown) print(a *app) {
 	}
 	if s.Spans > 0 {
 		field("trace", plural(s.Spans, "span"))
+	}
+	if s.Collections > 0 {
+		field("vectors", count(s.Vectors)+" in "+plural(s.Collections, "collection"))
 	}
 	field("digest", s.Digest)
 	t.print(a)

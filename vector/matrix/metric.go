@@ -61,5 +61,5 @@ func (s *scorer) score(v []float32) float64 {
 	case Dot:
 		return distance.DotFloat64(s.query, v)
 	}
-	return -math.Sqrt(distance.SquaredEuclideanFloat64(s.query, v))
+	return 0 - math.Sqrt(distance.SquaredEuclideanFloat64(s.query, v)) // and not -0
 }
