@@ -7,6 +7,8 @@ import (
 	"math/rand"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	coder "github.com/coder/hnsw"
@@ -33,7 +35,11 @@ func (b *bench) approximate(ctx context.Context, d *split, base *baseline) error
 		b.line("\ncoder/hnsw is left out: see -peer.")
 		return nil
 	}
-	for _, m := range []int{b.cfg.m, 4 * b.cfg.m} {
+	for _, links := range strings.Split(b.cfg.coder, ",") {
+		m, err := strconv.Atoi(links)
+		if err != nil {
+			return fmt.Errorf("-coder: %w", err)
+		}
 		if err := b.coder(ctx, d, base, m); err != nil {
 			return err
 		}
@@ -75,8 +81,6 @@ func (b *bench) graph(ctx context.Context, d *split, base *baseline, int8 bool) 
 // coder measures coder/hnsw. Its search ends when a step finds nothing nearer
 // and it has as many results as it was asked for, so EfSearch alone hardly makes
 // it find more: it is asked for ef results, and the nearest of these are taken.
-// With the links that ours has it does not come to our recall, so it also gets
-// more.
 func (b *bench) coder(ctx context.Context, d *split, base *baseline, m int) error {
 	b.say("coder/hnsw, M %d, %d vectors", m, d.n)
 	before := heap()

@@ -45,7 +45,8 @@ type config struct {
 	cache   string // where the larger one is, or is put
 	dir     string // where stores are made
 	large   int    // vectors of the larger data set
-	peer    int    // how many of them coder/hnsw gets; it is slow to build
+	peer    int    // data sets of up to so many vectors are coder/hnsw's, too
+	coder   string // links of a vector in its graphs
 	queries int
 	rounds  int
 	workers int
@@ -60,10 +61,11 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&cfg.dir, "dir", "", "where stores are made; default: a temporary directory")
 	f.IntVar(&cfg.large, "large", 300_000, "how many vectors of the package are indexed; queries are others of it")
 	f.IntVar(&cfg.peer, "peer", 20_000, "coder/hnsw takes part in data sets of up to so many vectors")
+	f.StringVar(&cfg.coder, "coder", "16,64", "links of a vector in the graphs of coder/hnsw, with commas between; with as many as ours it does not come to our recall")
 	f.IntVar(&cfg.queries, "queries", 300, "how many vectors are looked for")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds, of which the median is told")
 	f.IntVar(&cfg.workers, "workers", runtime.NumCPU(), "goroutines that build our graph")
-	f.IntVar(&cfg.m, "m", 16, "links of a vector in the graphs")
+	f.IntVar(&cfg.m, "m", 16, "links of a vector in our graph")
 	f.IntVar(&cfg.ef, "construction", 200, "candidates when our graph is built")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -143,6 +145,9 @@ func (t times) String() string {
 
 func micro(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d.Nanoseconds())/1000) }
 
+// longest is how long a round goes on at most: some searches take long.
+const longest = 4 * time.Second
+
 // each returns how long search takes for a query, on average, in each round. A
 // round before them is not counted.
 func (b *bench) each(ctx context.Context, d *split, search func(query []float32) error) (times, error) {
@@ -151,14 +156,15 @@ func (b *bench) each(ctx context.Context, d *split, search func(query []float32)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		begun := time.Now()
-		for i := range d.queries() {
-			if err := search(d.query(i)); err != nil {
+		begun, n := time.Now(), 0
+		for n < d.queries() && (n == 0 || time.Since(begun) < longest) {
+			if err := search(d.query(n)); err != nil {
 				return nil, err
 			}
+			n++
 		}
 		if round > 0 {
-			t = append(t, time.Since(begun)/time.Duration(d.queries()))
+			t = append(t, time.Since(begun)/time.Duration(n))
 		}
 	}
 	return t, nil

@@ -32,11 +32,11 @@ func wordsFile(t *testing.T, n int) string {
 
 // TestRun: all of it, on few vectors.
 func TestRun(t *testing.T) {
-	cfg, err := parse([]string{"-words", wordsFile(t, 320), "-dir", t.TempDir(), "-queries", "20", "-rounds", "1", "-m", "8", "-construction", "40"})
+	cfg, err := parse([]string{"-words", wordsFile(t, 320), "-dir", t.TempDir(), "-queries", "20", "-rounds", "1", "-m", "8", "-construction", "40", "-coder", "8,12"})
 	require.NoError(t, err)
 	var out strings.Builder
 	require.NoError(t, run(t.Context(), cfg, &out, io.Discard))
-	for _, want := range []string{"## 300 vectors of dimension 100, 20 queries", "| inmem |", "| chromem-go |", "int8", "coder/hnsw, M 8", "| 800 | 1.0000 |", "No -cache"} {
+	for _, want := range []string{"## 300 vectors of dimension 100, 20 queries", "| inmem |", "| chromem-go |", "int8", "coder/hnsw, M 8", "coder/hnsw, M 12", "| 800 | 1.0000 |", "No -cache"} {
 		require.Contains(t, out.String(), want)
 	}
 }

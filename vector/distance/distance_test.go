@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -180,4 +181,19 @@ func TestShort(t *testing.T) {
 		require.Panics(t, func() { DotFloat64(three, two) })
 		require.Equal(t, float32(0), Dot(two, three), "what is longer is cut")
 	})
+}
+
+// TestSameEverywhere pins the bits of what must not differ between machines.
+func TestSameEverywhere(t *testing.T) {
+	a, b := make([]float32, 100), make([]float32, 100)
+	x := uint32(1)
+	for i := range a {
+		for _, v := range []*float32{&a[i], &b[i]} {
+			x = x*1664525 + 1013904223
+			*v = float32(int32(x)) * 0x1p-31 * float32(int(1)<<(i%20))
+		}
+	}
+	require.Equal(t, "-0x1.d44424f1d1e37p+37", strconv.FormatFloat(DotFloat64(a, b), 'x', -1, 64))
+	require.Equal(t, "0x1.9dce42a71c2a5p+40", strconv.FormatFloat(SquaredEuclideanFloat64(a, b), 'x', -1, 64))
+	require.Equal(t, "0x1.868d40b749496p+19", strconv.FormatFloat(Norm(a), 'x', -1, 64))
 }
