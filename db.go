@@ -281,8 +281,8 @@ type MemoryMetrics struct {
 	Refusals  uint64 // writes that got ErrMemoryLimit
 }
 
-// Metrics returns the store's figures as of now. What it takes does not depend on
-// how many runs there are.
+// Metrics returns the store's figures as of now. What it takes depends on
+// how many runs were written to in the last moments, not on how many there are.
 func (db *DB) Metrics() Metrics {
 	m := Metrics{Memory: db.memoryMetrics(), OpenTxs: db.txs.open(), Recovery: db.store.Report}
 	if !db.readOnly() {

@@ -382,7 +382,7 @@ func (s *Shard) show(r *liveRun) {
 
 // count counts a run as it is published; nil = it was not before, or is not any more.
 func (s *Shard) count(h *Handle, before, now *Snapshot) {
-	more := s.metrics.shown(before, now)
+	more := s.metrics.shown(h, before, now)
 	if s.memory != nil {
 		s.memory.touch(h)
 		if more != 0 {

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"inmem/retention"
@@ -16,16 +17,23 @@ type counters struct {
 	removed, compacted, freed, rewritten atomic.Uint64
 	dead                                 atomic.Int64
 
-	keys, bytes, cold, untold, cutting atomic.Int64 // of all runs, as published
+	keys                         keyCount
+	bytes, cold, untold, cutting atomic.Int64 // of all runs, as published
 }
 
 // shown counts a run that is published, nil for one that is not any more or was
 // not before, and returns how many bytes more it takes.
-func (c *counters) shown(before, now *Snapshot) (bytes int64) {
+func (c *counters) shown(h *Handle, before, now *Snapshot) (bytes int64) {
 	was, is := before.tally(), now.tally()
-	for i, sum := range [...]*atomic.Int64{&c.keys, &c.bytes, &c.cold, &c.untold} {
-		if was[i] != is[i] {
-			sum.Add(is[i] - was[i])
+	if was.keys != is.keys || was.loose != is.loose {
+		c.keys.change(h, &was, &is)
+	}
+	for _, x := range [...]struct {
+		sum  *atomic.Int64
+		more int64
+	}{{&c.bytes, is.bytes - was.bytes}, {&c.cold, is.cold - was.cold}, {&c.untold, is.untold - was.untold}} {
+		if x.more != 0 {
+			x.sum.Add(x.more)
 		}
 	}
 	if before == nil || now == nil || before.Info != now.Info { // seldom
@@ -33,22 +41,69 @@ func (c *counters) shown(before, now *Snapshot) (bytes int64) {
 			c.cutting.Add(more)
 		}
 	}
-	return is[1] - was[1]
+	return is.bytes - was.bytes
 }
 
-// tally returns what a run adds to the sums: keys, bytes, 1 if it is cold, and
-// deadlines that ttl has not been told of.
-func (s *Snapshot) tally() (t [4]int64) {
-	if s == nil {
+// tally is what a run adds to the figures of its shard.
+type tally struct {
+	keys, bytes int64
+	loose       bool  // counting keys takes time, for what was put lately: keys is 0
+	cold        int64 // 1 if it is
+	untold      int64 // deadlines that ttl has not been told of
+}
+
+func (s *Snapshot) tally() (t tally) {
+	switch {
+	case s == nil:
 		return t
-	}
-	t[0], t[1] = int64(s.Len()), s.bytes
-	if s.cold != nil {
-		if t[2] = 1; s.cold.earliest != 0 {
-			t[3] = int64(s.Deadlines) - 1
+	case s.cold != nil:
+		if t.cold = 1; s.cold.earliest != 0 {
+			t.untold = int64(s.Deadlines) - 1
 		}
+	case !s.keys.Settled():
+		t.loose = true
+	}
+	if t.bytes = s.bytes; !t.loose {
+		t.keys = int64(s.Len())
 	}
 	return t
+}
+
+// keyCount counts keys. Those of runs with puts that are not settled are counted
+// when somebody asks: a put does not know whether its key is new.
+type keyCount struct {
+	mu    sync.Mutex
+	sum   int64 // of the other runs
+	loose map[*Handle]struct{}
+}
+
+func (k *keyCount) change(h *Handle, was, is *tally) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sum += is.keys - was.keys
+	switch {
+	case is.loose && !was.loose:
+		if k.loose == nil {
+			k.loose = map[*Handle]struct{}{}
+		}
+		k.loose[h] = struct{}{}
+	case was.loose && !is.loose:
+		delete(k.loose, h)
+	}
+}
+
+// count returns how many there are. A run that is in the set is not in the sum,
+// whatever was published of it meanwhile.
+func (k *keyCount) count() int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.sum
+	for h := range k.loose {
+		if snap := h.snapshot.Load(); snap != nil {
+			n += int64(snap.Len())
+		}
+	}
+	return n
 }
 
 // cutting is 1 if the run's own setting keeps less than its whole history.
@@ -121,7 +176,7 @@ func (s *Shard) Metrics() Metrics {
 		Runs:    s.metrics.runs.Load(),
 		Expired: s.metrics.expired.Load(), Checkpoints: s.metrics.checkpoints.Load(),
 		Loads: s.metrics.loads.Load(),
-		Keys:  s.metrics.keys.Load(), Bytes: s.metrics.bytes.Load() + s.catalog.size.Load(), ColdRuns: s.metrics.cold.Load(),
+		Keys:  s.metrics.keys.count(), Bytes: s.metrics.bytes.Load() + s.catalog.size.Load(), ColdRuns: s.metrics.cold.Load(),
 		SegmentsRemoved: s.metrics.removed.Load(), SegmentsCompacted: s.metrics.compacted.Load(),
 		FreedBytes: s.metrics.freed.Load(), RewrittenBytes: s.metrics.rewritten.Load(), DeadBytes: s.metrics.dead.Load(),
 	}
