@@ -110,6 +110,9 @@ func (l *lexer) next() error {
 			return l.fail(from, "there are no byte strings; write a text in quotes")
 		}
 		l.add(tokenWord, from, nil)
+		if t := &l.list[len(l.list)-1]; t.text == "let" && !t.member {
+			return l.fail(from, "there are no variables")
+		}
 	case r == '/' && (l.peek(1) == '/' || l.peek(1) == '*'):
 		return l.fail(from, "there are no comments")
 	case strings.ContainsRune("([", r):

@@ -398,8 +398,11 @@ func (p *textParser) explain(c *clause, tokens []token, err error) error {
 		return c.fail(at.From, "an expression of more than %d parts", maxNodes)
 	}
 	before, found, from := token{}, "the end", at.From
+	if strings.Contains(at.Message, "EOF") { // expr has it at the last character
+		from = tokens[len(tokens)-1].from - c.at
+	}
 	for _, t := range tokens {
-		if t.from-c.at >= at.From {
+		if t.from-c.at >= from {
 			if from = t.from - c.at; t.kind != tokenEnd {
 				found = t.text
 			}
