@@ -51,16 +51,20 @@ func (s Set) Search(ctx context.Context, view op.View, c *Collection, q *Query) 
 	}
 	total := len(x.changed)
 	if x.scan.matrix != nil {
-		for i := range x.scan.matrix.parts {
-			total += x.scan.matrix.parts[i].n
-		}
+		total += x.scan.matrix.rows()
 	} else {
 		total = math.MaxInt / 8
 	}
 	found := newCollector(min(q.K, max(total, 1)))
 	err := x.others(found)
 	if err == nil && x.scan.matrix != nil {
-		err = x.scan.rows(found)
+		first := 0
+		if x.scan.graph != nil {
+			first, err = x.scan.indexed(found)
+		}
+		if err == nil {
+			err = x.scan.rows(found, first)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -111,7 +115,7 @@ func (s *search) prepare() error {
 		return nil
 	}
 	if now := e.current.Load(); now != nil && now.made == s.of.Made && now.version == s.base.Version() && len(s.own) == 0 {
-		s.matrix = now.Matrix
+		s.use(e, now)
 		return nil
 	}
 	if err := e.take(s.ctx); err != nil {
@@ -190,7 +194,16 @@ func (s *search) build(e *entry) (bool, error) {
 // show hands the rows out as they are at a version.
 func (e *entry) show(base op.Snapshot) {
 	e.base = base
-	e.current.Store(&current{made: e.made, version: base.Version(), Matrix: e.rows.matrix()})
+	e.current.Store(&current{made: e.made, version: base.Version(), Matrix: e.rows.matrix(), graph: e.graph, rows: e.rows})
+}
+
+// use takes the rows, and the index where the search wants one.
+func (s *search) use(e *entry, now *current) {
+	s.matrix = now.Matrix
+	if s.query.Ef > 0 {
+		s.set.cache.index(e, now)
+		s.graph = now.graph
+	}
 }
 
 // advance brings the rows to a later version.
@@ -221,7 +234,7 @@ func (s *search) advance(e *entry) (bool, error) {
 		return false, nil
 	}
 	if e.rows.wasteful() {
-		e.rows = e.rows.compacted()
+		e.rows, e.graph = e.rows.compacted(), nil // the index is of other numbers
 	}
 	if changed || e.current.Load() == nil {
 		e.show(s.base)
@@ -253,7 +266,7 @@ func (s *search) differing(e *entry) bool {
 
 // overlay takes the rows, and marks those that do not count for this search.
 func (s *search) overlay(e *entry) {
-	s.matrix = e.current.Load().Matrix
+	s.use(e, e.current.Load())
 	if len(s.own) > 0 && s.changed == nil {
 		s.changed = map[string]op.Item{}
 	}
