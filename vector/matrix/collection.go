@@ -29,11 +29,19 @@ type Collection struct {
 type Set struct {
 	cache *Cache
 	id    run.ID
+	owner Owner
 	past  bool
 }
 
-// Of returns what the cache keeps of a run.
-func (c *Cache) Of(id run.ID) Set { return Set{cache: c, id: id} }
+// Owner knows whether anything is to be kept of a run.
+type Owner interface {
+	// Kept reports whether the run is there, and in memory. Cache.Forget is called
+	// after that has changed.
+	Kept() bool
+}
+
+// Of returns what the cache keeps of a run for as long as its owner does.
+func (c *Cache) Of(id run.ID, owner Owner) Set { return Set{cache: c, id: id, owner: owner} }
 
 // Past returns what the cache keeps of a run for searches of what it was: they use
 // what is there where it helps, and keep nothing themselves.
@@ -122,7 +130,12 @@ func (s *search) prepare() error {
 		return err
 	}
 	defer e.release()
-	defer s.set.cache.settle(e)
+	defer func() {
+		s.set.cache.settle(e)
+		if !s.set.past && !s.set.owner.Kept() { // and Forget may have been called already
+			s.set.cache.Forget(s.set.id)
+		}
+	}()
 	ready, err := s.update(e)
 	if err != nil {
 		e.reset()

@@ -33,7 +33,7 @@ func TestLayout(t *testing.T) {
 // ready has the index made.
 func (w *world) ready() {
 	w.t.Helper()
-	require.NoError(w.t, w.cache.Of(w.id).Prepare(ctx, w.now, &w.of, true))
+	require.NoError(w.t, w.set().Prepare(ctx, w.now, &w.of, true))
 }
 
 func (w *world) graphOf() (rows int) {
@@ -122,12 +122,12 @@ func TestIndexGrows(t *testing.T) {
 	require.Less(t, asked, 3000+2*leastRefused)
 	failed := errors.New("no")
 	q.Accept = func(string, op.Item) (bool, error) { return false, failed }
-	_, err := w.cache.Of(w.id).Search(ctx, w.now, &w.of, &q)
+	_, err := w.set().Search(ctx, w.now, &w.of, &q)
 	require.ErrorIs(t, err, failed)
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	q.Accept = nil
-	_, err = w.cache.Of(w.id).Search(ended, w.now, &w.of, &q)
+	_, err = w.set().Search(ended, w.now, &w.of, &q)
 	require.ErrorIs(t, err, context.Canceled)
 
 	for range 3 { // until the rows are compacted
@@ -182,7 +182,7 @@ func TestNoIndex(t *testing.T) {
 
 	w.of.Vector = func([]byte) ([]byte, error) { return nil, errBad }
 	w.id = run.ID{7}
-	require.ErrorIs(t, w.cache.Of(w.id).Prepare(ctx, w.now, &w.of, true), errBad)
+	require.ErrorIs(t, w.set().Prepare(ctx, w.now, &w.of, true), errBad)
 	require.NoError(t, Set{}.Prepare(ctx, w.now, &w.of, true))
 	(*Cache)(nil).Close()
 }
@@ -201,7 +201,7 @@ func TestIndexIsLetGo(t *testing.T) {
 	w.keys(w.now, Query{Vector: []float32{0}, K: 1, Ef: 10})
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	require.ErrorIs(t, w.cache.Of(w.id).Prepare(ended, w.now, &w.of, true), context.Canceled)
+	require.ErrorIs(t, w.set().Prepare(ended, w.now, &w.of, true), context.Canceled)
 	e := w.cache.entry(w.id, "c", false)
 	making := e.indexing.Load()
 	require.NotNil(t, making)
