@@ -79,7 +79,7 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		ended:  make(chan struct{}), past: newPastCache(), checkpointed: make(chan struct{}, 1),
 	}
 	db.txs.timeout = opts.TxTimeout
-	db.vectors = matrix.NewCache(opts.VectorMemory, func(bytes int64) { db.memory.Charge(bytes) })
+	db.vectors = matrix.NewCache(opts.VectorMemory, func(bytes int64) { db.memory.Charge(bytes) }, func(fn func()) { db.health.Guard("vectors", fn) })
 	db.health = shard.NewHealth(func(cause error) {
 		db.events.tell(Poisoned{cause})
 		db.end()
@@ -165,6 +165,7 @@ func (db *DB) Close() error {
 			a.close()
 		}
 		db.closed.Store(true)
+		db.vectors.Close()
 		db.txs.close()
 		db.end()
 		if db.readOnly() {

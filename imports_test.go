@@ -48,7 +48,7 @@ var layers = map[string]struct {
 
 	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
 	"vector/embed":  {nil, "texts and vectors; no store"},
-	"vector/matrix": {[]string{"op", "run", "vector/distance"}, "made from views, and dropped at any time; knows no stored form"},
+	"vector/matrix": {[]string{"op", "run", "vector/distance", "vector/hnsw"}, "made from views, and dropped at any time; knows no stored form"},
 
 	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }

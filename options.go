@@ -62,7 +62,8 @@ type Options struct {
 	// Memory, not what the process takes: docs/guarantees.md has the difference.
 	MemoryBudget int64
 	// VectorMemory bounds the memory, in bytes, that copies of vectors take, which
-	// searches make to be fast: about as much again as the vectors searched. Those not
+	// searches make to be fast: about as much again as the vectors searched, and an
+	// index where one is asked for. Those not
 	// searched for longest go first, and come back with the next search; a collection
 	// for which it is too little is searched where it is stored, which takes several
 	// times as long. 0 = a quarter of MemoryBudget, which it is part of, or 1 GiB;

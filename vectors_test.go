@@ -308,3 +308,23 @@ func TestVectorMemoryWithinTheBudget(t *testing.T) {
 		require.NoError(t, err, "there is room where the copies are")
 	}
 }
+
+// TestCloseWhileAnIndexIsMade: nobody waits for an index, Close neither.
+func TestCloseWhileAnIndexIsMade(t *testing.T) {
+	s := newStore(t)
+	r := s.begin()
+	fillVectors(t, r.Vectors(), "notes", 20_000, 1)
+	exact := nearestOf(t, r.Vectors(), "notes", 5)
+	hits, err := r.Vectors().Search(ctx, "notes", someDirection, 5, vector.Approximate(0), vector.WithVectors())
+	require.NoError(t, err)
+	require.Equal(t, exact, hits, "there is no index yet")
+	s.reopen()
+	prepared := make(chan error, 1)
+	r = s.run(r.ID())
+	go func() { prepared <- r.Vectors().Prepare(ctx, "notes", vector.Approximate(0)) }()
+	require.NoError(t, s.DeleteRun(ctx, r.ID()))
+	if err := <-prepared; err != nil {
+		require.ErrorIs(t, err, inmem.ErrRunDeleted)
+	}
+	require.Zero(t, s.Metrics().Memory.Vectors)
+}

@@ -30,6 +30,13 @@ func (h *Handle) Head() *Head {
 	return &snap.Head
 }
 
+// Kept reports whether the run's keys are in memory. Where they left it, or the run
+// was deleted, Config.Left or Config.Forget is called after Kept has become false.
+func (h *Handle) Kept() bool {
+	snap := h.snapshot.Load()
+	return snap != nil && (snap.cold == nil || snap.cold.loaded.Load() != nil)
+}
+
 // Snapshot is a run at one version, in memory. It never changes.
 type Snapshot struct {
 	keys ordered.View // first, where a reader comes by anyway

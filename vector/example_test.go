@@ -105,3 +105,27 @@ func ExampleStore_Upsert() {
 	fmt.Println(err, note.Vector, note.Version, getErr)
 	// Output: <nil> [1 1] 2 <nil>
 }
+
+// Where about the nearest will do, a large collection has an index. It is made in
+// the background, or at once by Prepare.
+func ExampleApproximate() {
+	ctx := context.Background()
+	r, done := exampleRun()
+	defer done()
+
+	points := r.Vectors()
+	if _, err := points.Create(ctx, "points", vector.Config{Dimension: 2, Metric: vector.Euclidean}); err != nil {
+		log.Fatal(err)
+	}
+	var list []vector.New
+	for i := range 10_000 {
+		list = append(list, vector.New{Key: fmt.Sprintf("%04d", i), Vector: []float32{float32(i % 100), float32(i / 100)}})
+	}
+	if _, err := points.UpsertBatch(ctx, "points", list); err != nil {
+		log.Fatal(err)
+	}
+	err := points.Prepare(ctx, "points", vector.Approximate(200))
+	hits, searchErr := points.Search(ctx, "points", []float32{42, 77.2}, 1, vector.Approximate(200))
+	fmt.Printf("%s %.1f %v %v\n", hits[0].Key, hits[0].Score, err, searchErr)
+	// Output: 7742 -0.2 <nil> <nil>
+}

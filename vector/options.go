@@ -51,6 +51,7 @@ func (f FilterFunc) Match(it Item) (bool, error) { return f(it) }
 type SearchOption struct {
 	filter  Filter
 	workers int
+	ef      int
 	vectors bool
 }
 
@@ -58,6 +59,26 @@ type SearchOption struct {
 // those alone that may be among the nearest; a filter that chooses few is asked
 // about most. It is asked from one goroutine at a time.
 func Where(f Filter) SearchOption { return SearchOption{filter: f} }
+
+// DefaultEf is how many candidates an approximate search keeps unless it says
+// otherwise.
+const DefaultEf = 100
+
+// Approximate lets a search of a large collection use an index, and find about the
+// nearest in a small part of the time. The index, a graph (HNSW), is made in the
+// background when somebody first wants it, from 8,192 vectors on, and kept in memory
+// with the copies of the vectors; until it is there, and where it is of no use, as
+// for a filter that lets few through, the search is exact. What was put since it was
+// made is found exactly, and what was deleted is not found. Scores are exact, but
+// some of the nearest may be missing, not always the same: the more candidates the
+// search keeps, ef of them or DefaultEf for less than 1, the fewer. See
+// Store.Prepare.
+func Approximate(ef int) SearchOption {
+	if ef < 1 {
+		ef = DefaultEf
+	}
+	return SearchOption{ef: ef}
+}
 
 // Workers lets up to n goroutines scan at the same time; n <= 1 means the
 // caller's alone. It makes no difference to what is found.

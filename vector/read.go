@@ -86,6 +86,35 @@ func (s Store) Len(ctx context.Context, collection string) (n int, err error) {
 	return n, nil
 }
 
+// collectionOf is a collection as it is searched.
+func collectionOf(c Collection) matrix.Collection {
+	prefix := prefixOf(c.Name)
+	return matrix.Collection{
+		Name: c.Name, Made: c.Version, Metric: c.Metric, Dimension: c.Dimension,
+		Tag: op.Vector, Keys: op.Prefix(prefix), Prefix: prefix, Vector: vectorOf(c.Config),
+	}
+}
+
+// Prepare makes what searches of a collection keep, within Options.VectorMemory, and
+// waits for it: a copy of its vectors, and with the option Approximate the index.
+// Without it the first search makes the copy, and an approximate one has the index
+// made while it and others go on without. Errors: *NoCollectionError, ctx.Err().
+func (s Store) Prepare(ctx context.Context, collection string, opts ...SearchOption) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	view, c, err := s.find(collection)
+	if err != nil {
+		return err
+	}
+	index := false
+	for _, o := range opts {
+		index = index || o.ef > 0
+	}
+	of := collectionOf(c)
+	return s.set.Prepare(ctx, view, &of, index)
+}
+
 // Hit is one of the vectors that a search found.
 type Hit struct {
 	Item          // without Vector, but for the option WithVectors
@@ -120,14 +149,10 @@ func (s Store) Search(ctx context.Context, collection string, query []float32, k
 	if err := c.check(query); err != nil {
 		return nil, err
 	}
-	prefix := prefixOf(collection)
-	of := matrix.Collection{
-		Name: collection, Made: c.Version, Metric: c.Metric, Dimension: c.Dimension,
-		Tag: op.Vector, Keys: op.Prefix(prefix), Prefix: prefix, Vector: vectorOf(c.Config),
-	}
+	of := collectionOf(c)
 	q, vectors := matrix.Query{Vector: query, K: k}, false
 	for _, o := range opts {
-		q.Workers = max(q.Workers, o.workers)
+		q.Workers, q.Ef = max(q.Workers, o.workers), max(q.Ef, o.ef)
 		vectors = vectors || o.vectors
 		if f := o.filter; f != nil {
 			also := q.Accept

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -182,4 +183,63 @@ func BenchmarkUpsertBatch(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "vectors/s")
+}
+
+// TestApproximateWords: the index finds nearly all of the nearest words, with their
+// exact scores, and what is put or deleted counts at once.
+func TestApproximateWords(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds to make the index")
+	}
+	words, vectors := wordVectors(t)
+	w := newWorld(t)
+	s := w.run.Vectors()
+	create(t, s, "words", 100, vector.Cosine)
+	upsertWords(t, s, "words", words, vectors)
+	require.NoError(t, s.Prepare(ctx, "words"))
+	rows := w.db.Metrics().Memory.Vectors
+	require.NoError(t, s.Prepare(ctx, "words", vector.Approximate(0)))
+	require.Greater(t, w.db.Metrics().Memory.Vectors, rows)
+
+	found, wanted := 0, 0
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		q := vectors[rng.IntN(len(vectors))]
+		exact := search(t, s, "words", q, 10)
+		near := search(t, s, "words", q, 10, vector.Approximate(0))
+		wanted += len(exact)
+		for _, h := range near {
+			if slices.Contains(exact, h) { // scores and all
+				found++
+			}
+		}
+	}
+	recall := float64(found) / float64(wanted)
+	t.Logf("recall@10 with %d candidates: %.3f", vector.DefaultEf, recall)
+	require.GreaterOrEqual(t, recall, 0.95)
+
+	berlin := vectors[slices.Index(words, "berlin")]
+	upsert(t, s, "words", "Berlin!", berlin...)
+	require.NoError(t, s.Delete(ctx, "words", "germany"))
+	near := keysOf(search(t, s, "words", berlin, 5, vector.Approximate(200)))
+	require.Equal(t, []string{"Berlin!", "berlin", "dresden", "paris", "stuttgart"}, near)
+	require.NoError(t, s.Drop(ctx, "words"))
+	_, err := s.Search(ctx, "words", berlin, 5, vector.Approximate(0))
+	require.ErrorIs(t, err, vector.ErrNoCollection)
+	require.ErrorIs(t, s.Prepare(ctx, "words"), vector.ErrNoCollection)
+}
+
+// BenchmarkApproximate is about the 10 nearest of 20,000, by the index.
+func BenchmarkApproximate(b *testing.B) {
+	_, s, vectors := words20k(b)
+	for _, ef := range []int{20, 50, 100, 200} {
+		require.NoError(b, s.Prepare(ctx, "words", vector.Approximate(ef)))
+		b.Run(fmt.Sprint("ef=", ef), func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				i++
+				search(b, s, "words", vectors[i%len(vectors)], 10, vector.Approximate(ef))
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"inmem/op"
 	"inmem/run"
+	"inmem/vector/hnsw"
 )
 
 // Cache keeps the vectors of collections as searches want them, within a bound of
@@ -15,9 +16,17 @@ import (
 // nothing.
 type Cache struct {
 	limit  int64
+	least  int               // rows that are worth an index
 	charge func(bytes int64) // told of what is taken, and let go of
 
+	ctx    context.Context // of what is at work in the background
+	stop   context.CancelFunc
+	guard  func(fn func())
+	work   sync.WaitGroup
+	worker chan struct{} // room for one: one index is made at a time
+
 	mu      sync.Mutex
+	closed  bool
 	entries map[run.ID]map[string]*entry
 	order   list.List // of *entry, the one that was used last in front
 	used    int64
@@ -33,10 +42,15 @@ type entry struct {
 	made uint64 // the version of the collection's record
 	base op.Snapshot
 	rows *builder // nil = there are none
+	// graph is the index of the first of the rows; nil = there is none.
+	graph *hnsw.Graph
 	// unfit: the collection is larger than the cache, or not all of it stays.
 	unfit bool
 
-	current atomic.Pointer[current]
+	current  atomic.Pointer[current]
+	indexing atomic.Pointer[indexing]
+	ctx      context.Context // ends when the entry is dropped
+	cancel   context.CancelFunc
 
 	// Guarded by the cache.
 	bytes int64
@@ -48,17 +62,35 @@ type current struct {
 	made    uint64
 	version uint64
 	*Matrix
+	graph *hnsw.Graph
+	rows  *builder // by which the Matrix was made: their numbers are the same
 }
 
 // NewCache returns a cache that takes at most so many bytes, nil where that is none;
-// charge is told of each change, and must not call the cache.
-func NewCache(limit int64, charge func(bytes int64)) *Cache {
+// charge is told of each change, and must not call the cache. What works in the
+// background is called through guard, which is to deal with a panic.
+func NewCache(limit int64, charge func(bytes int64), guard func(fn func())) *Cache {
 	if limit <= 0 {
 		return nil
 	}
-	c := &Cache{limit: limit, charge: charge, entries: map[run.ID]map[string]*entry{}}
+	c := &Cache{limit: limit, least: leastIndexed, charge: charge, guard: guard, worker: make(chan struct{}, 1), entries: map[run.ID]map[string]*entry{}}
+	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.order.Init()
 	return c
+}
+
+// Close lets go of everything, and ends what is at work in the background. Searches
+// go on, and keep nothing that works there.
+func (c *Cache) Close() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.stop()
+	c.work.Wait()
+	c.Clear()
 }
 
 // Used returns how many bytes are taken.
@@ -103,6 +135,7 @@ func (c *Cache) drop(e *entry) {
 	}
 	c.order.Remove(e.place)
 	e.place = nil
+	e.cancel()
 	c.resize(e, 0)
 	of := c.entries[e.id]
 	if delete(of, e.name); len(of) == 0 {
@@ -132,6 +165,7 @@ func (c *Cache) entry(id run.ID, name string, create bool) *entry {
 		return nil
 	}
 	e := &entry{id: id, name: name, turn: make(chan struct{}, 1)}
+	e.ctx, e.cancel = context.WithCancel(c.ctx)
 	e.place = c.order.PushFront(e)
 	if c.entries[id] == nil {
 		c.entries[id] = map[string]*entry{}
@@ -150,6 +184,9 @@ func (c *Cache) settle(e *entry) {
 	bytes := int64(entryBytes)
 	if e.rows != nil {
 		bytes += e.rows.bytes
+	}
+	if e.graph != nil {
+		bytes += int64(e.graph.Memory())
 	}
 	c.resize(e, bytes)
 	for c.used > c.limit && c.order.Len() > 0 {
@@ -174,6 +211,6 @@ func (e *entry) release() { <-e.turn }
 
 // reset forgets the rows. The turn is held.
 func (e *entry) reset() {
-	e.rows, e.base = nil, nil
+	e.rows, e.graph, e.base = nil, nil, nil
 	e.current.Store(nil)
 }

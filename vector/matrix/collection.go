@@ -29,11 +29,19 @@ type Collection struct {
 type Set struct {
 	cache *Cache
 	id    run.ID
+	owner Owner
 	past  bool
 }
 
-// Of returns what the cache keeps of a run.
-func (c *Cache) Of(id run.ID) Set { return Set{cache: c, id: id} }
+// Owner knows whether anything is to be kept of a run.
+type Owner interface {
+	// Kept reports whether the run is there, and in memory. Cache.Forget is called
+	// after that has changed.
+	Kept() bool
+}
+
+// Of returns what the cache keeps of a run for as long as its owner does.
+func (c *Cache) Of(id run.ID, owner Owner) Set { return Set{cache: c, id: id, owner: owner} }
 
 // Past returns what the cache keeps of a run for searches of what it was: they use
 // what is there where it helps, and keep nothing themselves.
@@ -51,16 +59,20 @@ func (s Set) Search(ctx context.Context, view op.View, c *Collection, q *Query) 
 	}
 	total := len(x.changed)
 	if x.scan.matrix != nil {
-		for i := range x.scan.matrix.parts {
-			total += x.scan.matrix.parts[i].n
-		}
+		total += x.scan.matrix.rows()
 	} else {
 		total = math.MaxInt / 8
 	}
 	found := newCollector(min(q.K, max(total, 1)))
 	err := x.others(found)
 	if err == nil && x.scan.matrix != nil {
-		err = x.scan.rows(found)
+		first := 0
+		if x.scan.graph != nil {
+			first, err = x.scan.indexed(found)
+		}
+		if err == nil {
+			err = x.scan.rows(found, first)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -111,14 +123,19 @@ func (s *search) prepare() error {
 		return nil
 	}
 	if now := e.current.Load(); now != nil && now.made == s.of.Made && now.version == s.base.Version() && len(s.own) == 0 {
-		s.matrix = now.Matrix
+		s.use(e, now)
 		return nil
 	}
 	if err := e.take(s.ctx); err != nil {
 		return err
 	}
 	defer e.release()
-	defer s.set.cache.settle(e)
+	defer func() {
+		s.set.cache.settle(e)
+		if !s.set.past && !s.set.owner.Kept() { // and Forget may have been called already
+			s.set.cache.Forget(s.set.id)
+		}
+	}()
 	ready, err := s.update(e)
 	if err != nil {
 		e.reset()
@@ -190,7 +207,16 @@ func (s *search) build(e *entry) (bool, error) {
 // show hands the rows out as they are at a version.
 func (e *entry) show(base op.Snapshot) {
 	e.base = base
-	e.current.Store(&current{made: e.made, version: base.Version(), Matrix: e.rows.matrix()})
+	e.current.Store(&current{made: e.made, version: base.Version(), Matrix: e.rows.matrix(), graph: e.graph, rows: e.rows})
+}
+
+// use takes the rows, and the index where the search wants one.
+func (s *search) use(e *entry, now *current) {
+	s.matrix = now.Matrix
+	if s.query.Ef > 0 {
+		s.set.cache.index(e, now)
+		s.graph = now.graph
+	}
 }
 
 // advance brings the rows to a later version.
@@ -221,7 +247,7 @@ func (s *search) advance(e *entry) (bool, error) {
 		return false, nil
 	}
 	if e.rows.wasteful() {
-		e.rows = e.rows.compacted()
+		e.rows, e.graph = e.rows.compacted(), nil // the index is of other numbers
 	}
 	if changed || e.current.Load() == nil {
 		e.show(s.base)
@@ -253,7 +279,7 @@ func (s *search) differing(e *entry) bool {
 
 // overlay takes the rows, and marks those that do not count for this search.
 func (s *search) overlay(e *entry) {
-	s.matrix = e.current.Load().Matrix
+	s.use(e, e.current.Load())
 	if len(s.own) > 0 && s.changed == nil {
 		s.changed = map[string]op.Item{}
 	}

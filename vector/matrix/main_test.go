@@ -97,14 +97,23 @@ type world struct {
 	cache *Cache
 	of    Collection
 	id    run.ID
+	owner owner
 }
+
+// owner is that of a run that may be gone.
+type owner struct{ gone bool }
+
+func (o *owner) Kept() bool { return !o.gone }
+
+func (w *world) set() Set { return w.cache.Of(w.id, &w.owner) }
 
 var errBad = errors.New("a bad record")
 
 func newWorld(t testing.TB, limit int64, m Metric, dimension int) *world {
 	w := &world{t: t, id: run.ID{1}}
 	w.now = &view{items: map[string]op.Item{}, scans: &w.scans}
-	w.cache = NewCache(limit, func(n int64) { w.taken += n })
+	w.cache = NewCache(limit, func(n int64) { w.taken += n }, func(fn func()) { fn() })
+	t.Cleanup(w.cache.Close)
 	w.of = Collection{
 		Name: "c", Made: 1, Metric: m, Dimension: dimension, Tag: op.Vector, Keys: op.Prefix("v/"), Prefix: "v/",
 		Vector: func(value []byte) ([]byte, error) {
@@ -149,7 +158,7 @@ func bytesOf(v []float32) (b []byte) {
 // keys searches, and returns the keys in order.
 func (w *world) keys(v op.View, q Query) string {
 	w.t.Helper()
-	hits, err := w.cache.Of(w.id).Search(ctx, v, &w.of, &q)
+	hits, err := w.set().Search(ctx, v, &w.of, &q)
 	require.NoError(w.t, err)
 	var keys []string
 	for _, h := range hits {

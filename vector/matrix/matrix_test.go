@@ -165,7 +165,7 @@ func TestExtremes(t *testing.T) {
 				query := Query{Vector: q, K: k + 1}
 				want, err := Set{}.Search(ctx, w.now, &w.of, &query)
 				require.NoError(t, err)
-				got, err := w.cache.Of(w.id).Search(ctx, w.now, &w.of, &query)
+				got, err := w.set().Search(ctx, w.now, &w.of, &query)
 				require.NoError(t, err)
 				require.Equal(t, want, got)
 				for _, h := range got {
@@ -200,7 +200,7 @@ func TestFiltersAreAskedLittle(t *testing.T) {
 	failed := errors.New("no")
 	for _, workers := range []int{1, 2} {
 		q := Query{Vector: []float32{0}, K: 5, Workers: workers, Accept: func(string, op.Item) (bool, error) { return false, failed }}
-		_, err := w.cache.Of(w.id).Search(ctx, w.now, &w.of, &q)
+		_, err := w.set().Search(ctx, w.now, &w.of, &q)
 		require.ErrorIs(t, err, failed)
 		_, err = Set{}.Search(ctx, w.now, &w.of, &q)
 		require.ErrorIs(t, err, failed)
@@ -252,12 +252,12 @@ func TestCacheIsBounded(t *testing.T) {
 	search(3)
 	require.Equal(t, scans+3, w.scans, "it is known by then")
 
-	none := NewCache(-1, nil)
+	none := NewCache(-1, nil, nil)
 	require.Nil(t, none)
 	require.Zero(t, none.Used())
 	none.Forget(run.ID{1})
 	none.Clear()
-	hits, err := none.Of(run.ID{1}).Search(ctx, w.now, &w.of, &q)
+	hits, err := none.Of(run.ID{1}, &w.owner).Search(ctx, w.now, &w.of, &q)
 	require.NoError(t, err)
 	require.Len(t, hits, 1)
 }
@@ -308,18 +308,18 @@ func TestBadRecords(t *testing.T) {
 	}
 	w.put("a", 1)
 	bad()
-	fails(w.cache.Of(w.id), w.now)
+	fails(w.set(), w.now)
 	fails(Set{}, w.now)
 	worse := w.now
 	w.delete("bad")
 	require.Equal(t, "a", w.keys(w.now, q))
-	fails(w.cache.Of(w.id), worse)
+	fails(w.set(), worse)
 	require.Equal(t, "a", w.keys(w.now, q))
 	bad()
-	fails(w.cache.Of(w.id), w.now)
+	fails(w.set(), w.now)
 	w.delete("bad")
 	require.Equal(t, "a", w.keys(w.now, q))
-	fails(w.cache.Of(w.id), &overlay{w.now, map[string]*op.Item{"v/x": {Value: []byte("?"), Version: op.Uncommitted}}})
+	fails(w.set(), &overlay{w.now, map[string]*op.Item{"v/x": {Value: []byte("?"), Version: op.Uncommitted}}})
 	fails(Set{}, &overlay{w.now, map[string]*op.Item{"v/x": {Value: []byte("?"), Version: op.Uncommitted}}})
 }
 
@@ -342,13 +342,13 @@ func TestContextsEndSearches(t *testing.T) {
 	fails(Set{})
 	e := w.cache.entry(w.id, "c", true)
 	e.turn <- struct{}{}
-	fails(w.cache.Of(w.id))
+	fails(w.set())
 	<-e.turn
-	fails(w.cache.Of(w.id))
+	fails(w.set())
 	require.Len(t, w.keys(w.now, q), 9*5-1)
-	fails(w.cache.Of(w.id))
+	fails(w.set())
 	q.Workers = 2
-	fails(w.cache.Of(w.id))
+	fails(w.set())
 }
 
 // TestBuiltOnce: however many come at the same time.
@@ -362,7 +362,7 @@ func TestBuiltOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			hits, err := w.cache.Of(w.id).Search(ctx, w.now, &w.of, &Query{Vector: []float32{0}, K: 3})
+			hits, err := w.set().Search(ctx, w.now, &w.of, &Query{Vector: []float32{0}, K: 3})
 			if err != nil || len(hits) != 3 {
 				t.Error(hits, err)
 			}
@@ -370,4 +370,17 @@ func TestBuiltOnce(t *testing.T) {
 	}
 	all.Wait()
 	require.Equal(t, 1, w.scans)
+}
+
+// TestRunsThatAreGone: a search that began before its run left keeps nothing of it.
+func TestRunsThatAreGone(t *testing.T) {
+	w := newWorld(t, 1<<20, Euclidean, 1)
+	w.put("a", 1)
+	w.owner.gone = true
+	w.cache.Forget(w.id)
+	require.Equal(t, "a", w.keys(w.now, Query{Vector: []float32{0}, K: 1}))
+	require.Zero(t, w.taken)
+	w.owner.gone = false
+	require.Equal(t, "a", w.keys(w.now, Query{Vector: []float32{0}, K: 1}))
+	require.Positive(t, w.taken)
 }

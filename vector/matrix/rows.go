@@ -13,7 +13,24 @@ import (
 type Matrix struct {
 	metric    Metric
 	dimension int
+	layout    layout
 	parts     []part
+}
+
+// rows returns how many rows there are, those that are gone included.
+func (m *Matrix) rows() int {
+	last := len(m.parts) - 1
+	if last < 0 {
+		return 0
+	}
+	return m.layout.first(last) + m.parts[last].n
+}
+
+// Row returns a row by its number: it implements hnsw.Rows.
+func (m *Matrix) Row(id uint32) []float32 {
+	at := m.layout.place(int(id))
+	from := int(at.row) * m.dimension
+	return m.parts[at.part].vectors[from : from+m.dimension : from+m.dimension]
 }
 
 // part is the rows of a chunk that belong to a Matrix.
@@ -34,8 +51,8 @@ type chunk struct {
 	keys  []string
 }
 
-// Sizes of chunks: enough for a scan to forget where they end, little enough for
-// a small collection. They grow with the collection.
+// Sizes of chunks, powers of two: enough for a scan to forget where they end, little
+// enough for a small collection. Each is as large as all before it, up to a limit.
 const (
 	minRows   = 16
 	maxRows   = 1024
@@ -45,20 +62,70 @@ const (
 // place is where a row is.
 type place struct{ part, row int32 }
 
+// layout says where the rows are that are numbered one after the other.
+type layout struct {
+	shift   int // the largest chunks have 1 << shift rows …
+	smaller int // … and so many are smaller
+}
+
+func layoutOf(dimension int) layout {
+	l := layout{shift: bits.Len(uint(min(max(maxFloats/dimension, 1), maxRows))) - 1}
+	if limit := 1 << l.shift; limit > minRows {
+		l.smaller = bits.Len(uint(limit / minRows))
+	}
+	return l
+}
+
+// size returns how many rows a part has room for.
+func (l layout) size(part int) int {
+	if part >= l.smaller {
+		return 1 << l.shift
+	}
+	return max(minRows, l.first(part))
+}
+
+// first returns the number of a part's first row.
+func (l layout) first(part int) int {
+	switch {
+	case l.smaller == 0:
+		return part << l.shift
+	case part >= l.smaller:
+		return (part - l.smaller + 1) << l.shift
+	case part == 0:
+		return 0
+	}
+	return minRows << (part - 1)
+}
+
+// place returns where the row of a number is.
+func (l layout) place(row int) place {
+	part := row >> l.shift
+	switch {
+	case l.smaller == 0:
+	case part > 0:
+		part += l.smaller - 1
+	default:
+		part = bits.Len(uint(row / minRows))
+	}
+	return place{int32(part), int32(row - l.first(part))}
+}
+
 // builder is the only one who changes the rows of a collection. It hands out a
 // Matrix whenever it is asked.
 type builder struct {
 	metric    Metric
 	dimension int
+	layout    layout
 	parts     []part
 	owned     []bool // of each part, whether its marks are the builder's alone
 	places    map[string]place
 	dead      int
+	wild      int // rows for which float32 says nothing, gone or not
 	bytes     int64
 }
 
 func newBuilder(m Metric, dimension int) *builder {
-	return &builder{metric: m, dimension: dimension, places: map[string]place{}}
+	return &builder{metric: m, dimension: dimension, layout: layoutOf(dimension), places: map[string]place{}}
 }
 
 // rowBytes is what a row takes beside its vector and its key: the place of the key
@@ -67,7 +134,7 @@ const rowBytes = 4 + 16 + 48
 
 // matrix returns the rows as they are.
 func (b *builder) matrix() *Matrix {
-	m := &Matrix{metric: b.metric, dimension: b.dimension, parts: append([]part(nil), b.parts...)}
+	m := &Matrix{metric: b.metric, dimension: b.dimension, layout: b.layout, parts: append([]part(nil), b.parts...)}
 	clear(b.owned)
 	return m
 }
@@ -83,7 +150,11 @@ func (b *builder) put(key string, vector []byte) {
 		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(vector[4*i:]))
 	}
 	own := string([]byte(key)) // a listing's keys are the store's memory
-	p.keys[row], p.scale[row] = own, scaleOf(b.metric, v)
+	norm := distance.Norm(v)
+	if norm > greatestNorm || norm < leastNorm && b.metric != Euclidean && norm != 0 {
+		b.wild++
+	}
+	p.keys[row], p.scale[row] = own, scaleOf(b.metric, norm)
 	p.n++
 	b.places[own] = place{int32(at), int32(row)}
 	b.bytes += int64(len(key))
@@ -95,8 +166,7 @@ func (b *builder) room() (int, *part) {
 	if last >= 0 && b.parts[last].n < len(b.parts[last].keys) {
 		return last, &b.parts[last]
 	}
-	limit := min(max(maxFloats/b.dimension, 1), maxRows)
-	rows := min(max(minRows, 1<<bits.Len(uint(len(b.places)/4))), limit)
+	rows := b.layout.size(last + 1)
 	b.parts = append(b.parts, part{chunk: &chunk{
 		vectors: make([]float32, rows*b.dimension), scale: make([]float32, rows), keys: make([]string, rows),
 	}})
@@ -129,6 +199,7 @@ func (b *builder) wasteful() bool { return b.dead > len(b.places)/2+maxRows }
 // compacted returns a builder with the rows that are not gone.
 func (b *builder) compacted() *builder {
 	out := newBuilder(b.metric, b.dimension)
+	out.wild = b.wild
 	for i := range b.parts {
 		p := &b.parts[i]
 		for row := range p.n {
@@ -153,13 +224,9 @@ const (
 	greatestNorm = 0x1p40
 )
 
-func scaleOf(m Metric, v []float32) float32 {
-	if m == Euclidean {
-		return 0
-	}
-	norm := distance.Norm(v)
+func scaleOf(m Metric, norm float64) float32 {
 	switch {
-	case norm == 0 && m == Dot:
+	case m == Euclidean || norm == 0 && m == Dot:
 		return 0
 	case norm < leastNorm || norm > greatestNorm:
 		return float32(math.NaN())

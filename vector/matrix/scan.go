@@ -15,8 +15,9 @@ type worker struct {
 
 var buffers = sync.Pool{New: func() any { return new([maxRows]float32) }}
 
-// scanParts scans the parts of the matrix from one up to another.
-func (w *worker) scanParts(from, to int) error {
+// scanParts scans the parts of the matrix from one up to another, but for the rows
+// before the number first.
+func (w *worker) scanParts(from, to, first int) error {
 	buffer := buffers.Get().(*[maxRows]float32)
 	defer buffers.Put(buffer)
 	for at := from; at < to; at++ {
@@ -24,7 +25,8 @@ func (w *worker) scanParts(from, to int) error {
 			return err
 		}
 		p := &w.matrix.parts[at]
-		if err := w.scanPart(p, int32(at), buffer[:p.n]); err != nil {
+		skip := min(max(first-w.matrix.layout.first(at), 0), p.n)
+		if err := w.scanPart(p, int32(at), skip, buffer[:p.n]); err != nil {
 			return err
 		}
 	}
@@ -37,14 +39,15 @@ const roundings = 8
 
 // scanPart computes the figures of a part's rows in float32, and looks closer at
 // those that may be among the nearest. What is no number is looked at closer.
-func (w *worker) scanPart(p *part, at int32, figures []float32) error {
+func (w *worker) scanPart(p *part, at int32, skip int, figures []float32) error {
 	dim := w.matrix.dimension
 	switch w.matrix.metric {
 	case Cosine:
 		distance.Dots(figures, w.unit, p.vectors)
 		bound := distance.DotError(dim+roundings, 1, 1)
 		cut := below(w.threshold - bound)
-		for i, dot := range figures {
+		for i, dot := range figures[skip:] {
+			i += skip
 			if x := dot * p.scale[i]; !(x < cut) {
 				if err := w.row(p, at, i, float64(x), bound); err != nil {
 					return err
@@ -56,7 +59,8 @@ func (w *worker) scanPart(p *part, at int32, figures []float32) error {
 		distance.Dots(figures, w.unit, p.vectors)
 		bound := distance.DotError(dim+roundings, 1, 1) // of a row of length 1
 		margin, cut := float32(bound*(1+0x1p-20)), below(w.threshold)
-		for i, dot := range figures {
+		for i, dot := range figures[skip:] {
+			i += skip
 			length := max(p.scale[i], leastNorm) // which also makes up for products that are too small
 			if x := dot + margin*length; !(x < cut) {
 				if err := w.row(p, at, i, float64(dot), bound*float64(length)); err != nil {
@@ -68,9 +72,9 @@ func (w *worker) scanPart(p *part, at int32, figures []float32) error {
 	case Euclidean:
 		distance.SquaredEuclideans(figures, w.query.Vector, p.vectors)
 		cut := w.cutSquared()
-		for i, squared := range figures {
+		for i, squared := range figures[skip:] {
 			if !(squared > cut) {
-				if err := w.row(p, at, i, -float64(squared), distance.SquaredEuclideanError(dim, squared)); err != nil {
+				if err := w.row(p, at, i+skip, -float64(squared), distance.SquaredEuclideanError(dim, squared)); err != nil {
 					return err
 				}
 				cut = w.cutSquared()

@@ -10,6 +10,7 @@ import (
 
 	"inmem/op"
 	"inmem/vector/distance"
+	"inmem/vector/hnsw"
 )
 
 // Query is what is searched for.
@@ -20,6 +21,10 @@ type Query struct {
 	// It is asked only about those that may be among the nearest, from one goroutine
 	// at a time. An error ends the search.
 	Accept func(key string, it op.Item) (bool, error)
+	// Ef lets the index of a large collection be used, where there is one, which keeps
+	// so many candidates; 0 = the search is exact. Rows that the index does not know
+	// yet are looked at one by one.
+	Ef int
 	// Workers is how many goroutines scan at the same time; 0 and 1: the caller's.
 	Workers int
 }
@@ -105,6 +110,7 @@ func (c *collector) merge(other *collector) {
 type scan struct {
 	ctx     context.Context
 	matrix  *Matrix
+	graph   *hnsw.Graph // of the first rows; nil = there is none, or none is wanted
 	query   *Query
 	scorer  scorer
 	unit    []float32 // the query as the kernels get it: a unit vector, but under Euclidean
@@ -140,17 +146,8 @@ func (s *scan) accept(key string, it op.Item) (bool, error) {
 
 // outside adds a vector that is in no row, with its exact figure.
 func (s *scan) outside(c *collector, key string, it op.Item, v []float32) error {
-	figure := s.scorer.score(v)
-	switch s.scorer.metric {
-	case Dot: // the figures of rows are those of a query of length 1
-		if n := distance.Norm(s.query.Vector); n > 0 {
-			figure /= n
-		}
-	case Euclidean:
-		figure = -distance.SquaredEuclideanFloat64(s.query.Vector, v)
-	}
-	const rounding = 0x1p-40
-	x := candidate{key: key, item: it, vector: v, low: figure - rounding*math.Abs(figure), high: figure + rounding*math.Abs(figure)}
+	x := s.candidate(key, v)
+	x.item = it
 	if x.high < c.threshold {
 		return nil
 	}
@@ -162,13 +159,31 @@ func (s *scan) outside(c *collector, key string, it op.Item, v []float32) error 
 	return err
 }
 
-// rows scans the parts of the matrix.
-func (s *scan) rows(c *collector) error {
-	parts := len(s.matrix.parts)
-	workers := min(s.query.Workers, parts)
+// candidate returns a vector with its exact figure.
+func (s *scan) candidate(key string, v []float32) candidate {
+	figure := s.scorer.score(v)
+	switch s.scorer.metric {
+	case Dot: // the figures of rows are those of a query of length 1
+		if n := distance.Norm(s.query.Vector); n > 0 {
+			figure /= n
+		}
+	case Euclidean:
+		figure = -distance.SquaredEuclideanFloat64(s.query.Vector, v)
+	}
+	rounding := 0x1p-40 * math.Abs(figure)
+	return candidate{key: key, vector: v, low: figure - rounding, high: figure + rounding}
+}
+
+// rows scans the rows of the matrix from a number on.
+func (s *scan) rows(c *collector, first int) error {
+	from, parts := 0, len(s.matrix.parts)
+	if first > 0 {
+		from = int(s.matrix.layout.place(first).part)
+	}
+	workers := min(s.query.Workers, parts-from)
 	if workers <= 1 {
 		w := worker{scan: s, collector: c}
-		return w.scanParts(0, parts)
+		return w.scanParts(from, parts, first)
 	}
 	team := make([]worker, workers)
 	errs := make([]error, workers)
@@ -176,7 +191,8 @@ func (s *scan) rows(c *collector) error {
 	for i := range team {
 		w := &team[i]
 		*w = worker{scan: s, collector: newCollector(c.k)}
-		all.Go(func() { errs[i] = w.scanParts(i*parts/workers, (i+1)*parts/workers) })
+		n := parts - from
+		all.Go(func() { errs[i] = w.scanParts(from+i*n/workers, from+(i+1)*n/workers, first) })
 	}
 	all.Wait()
 	for i := range team {
