@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 
 	coder "github.com/coder/hnsw"
 
+	"inmem/vector"
 	"inmem/vector/hnsw"
 )
 
@@ -26,6 +28,9 @@ func (b *bench) approximate(ctx context.Context, d *split, base *baseline) error
 	b.line("“× exact” is how many times more queries a second than inmem's exact search on one processor.\n")
 	b.line("| graph | vectors/s built | MB of graph | ef | recall@%d | µs a query | queries/s | × exact |", nearest)
 	b.line("|---|---|---|---|---|---|---|---|")
+	if err := b.face(ctx, d, base); err != nil {
+		return err
+	}
 	for _, int8 := range []bool{false, true} {
 		if err := b.graph(ctx, d, base, int8); err != nil {
 			return err
@@ -47,7 +52,27 @@ func (b *bench) approximate(ctx context.Context, d *split, base *baseline) error
 	return nil
 }
 
-// graph measures ours.
+// face measures the index of a collection, through a run.
+func (b *bench) face(ctx context.Context, d *split, base *baseline) (err error) {
+	b.say("inmem, approximate, %d vectors", d.n)
+	before, begun := heap(), time.Now()
+	if err := base.vectors.Prepare(ctx, words, vector.Approximate(0)); err != nil {
+		return err
+	}
+	built := time.Since(begun)
+	first := fmt.Sprintf("inmem, through a run | %.0f | %.0f", float64(d.n)/built.Seconds(), float64(heap()-before)/1e6)
+	var failed error
+	err = b.curve(ctx, d, base, first, func(ef int, q []float32) []int {
+		found, err := base.find(ctx, q, vector.Approximate(ef))
+		if err != nil {
+			failed = err
+		}
+		return found
+	})
+	return errors.Join(err, failed)
+}
+
+// graph measures our graph alone.
 func (b *bench) graph(ctx context.Context, d *split, base *baseline, int8 bool) error {
 	name := fmt.Sprintf("inmem, M %d, construction %d", b.cfg.m, b.cfg.ef)
 	if int8 {

@@ -4,8 +4,8 @@
 //	go run ./vectors                       20,000 word vectors, two minutes
 //	go run ./vectors -cache DIR            300,000 more, fetched once into DIR
 //
-// Exact search is measured through the face of a run. The approximate index is
-// measured as a package, with everything in memory.
+// inmem is measured through the face of a run, and its approximate index as a
+// package too, with other parameters.
 package main
 
 import (
@@ -112,13 +112,14 @@ type bench struct {
 }
 
 // all measures all there is with a data set.
-func (b *bench) all(ctx context.Context, d *split) error {
+func (b *bench) all(ctx context.Context, d *split) (err error) {
 	b.line("\n## %d vectors of dimension %d, %d queries that are not among them", d.n, d.dim, d.queries())
-	exact, err := b.exact(ctx, d)
-	if err != nil {
+	base := &baseline{}
+	defer func() { err = errors.Join(err, base.close()) }()
+	if err := b.exact(ctx, d, base); err != nil {
 		return err
 	}
-	return b.approximate(ctx, d, exact)
+	return b.approximate(ctx, d, base)
 }
 
 func (b *bench) line(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }

@@ -36,7 +36,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	var out strings.Builder
 	require.NoError(t, run(t.Context(), cfg, &out, io.Discard))
-	for _, want := range []string{"## 300 vectors of dimension 100, 20 queries", "| inmem |", "| chromem-go |", "int8", "coder/hnsw, M 8", "coder/hnsw, M 12", "| 800 | 1.0000 |", "No -cache"} {
+	for _, want := range []string{"## 300 vectors of dimension 100, 20 queries", "| inmem |", "| inmem, through a run |", "| chromem-go |", "int8", "coder/hnsw, M 8", "coder/hnsw, M 12", "| 800 | 1.0000 |", "No -cache"} {
 		require.Contains(t, out.String(), want)
 	}
 }

@@ -14,7 +14,10 @@
 // It carries no compatibility promise.
 package distance
 
-import "math"
+import (
+	"iter"
+	"math"
+)
 
 // Dot returns the dot product of a and b. It panics if b is shorter than a;
 // what b has beyond is ignored.
@@ -45,8 +48,10 @@ func Norm(a []float32) float64 { return math.Sqrt(DotFloat64(a, a)) }
 // of them and panics if rows has fewer.
 func Dots(dst, query, rows []float32) {
 	rows = prefix(rows, len(dst)*len(query))
-	if accelerated && len(rows) > 0 {
-		dotsAVX2(&dst[0], &query[0], &rows[0], nil, len(dst), len(query))
+	if dim := len(query); accelerated && len(rows) > 0 {
+		for i, n := range blocks(len(dst), dim) {
+			dotsAVX2(&dst[i], &query[0], &rows[i*dim], nil, n, dim)
+		}
 		return
 	}
 	for i := range dst {
@@ -57,8 +62,10 @@ func Dots(dst, query, rows []float32) {
 // SquaredEuclideans is like Dots, for squared Euclidean distances.
 func SquaredEuclideans(dst, query, rows []float32) {
 	rows = prefix(rows, len(dst)*len(query))
-	if accelerated && len(rows) > 0 {
-		squaredEuclideansAVX2(&dst[0], &query[0], &rows[0], nil, len(dst), len(query))
+	if dim := len(query); accelerated && len(rows) > 0 {
+		for i, n := range blocks(len(dst), dim) {
+			squaredEuclideansAVX2(&dst[i], &query[0], &rows[i*dim], nil, n, dim)
+		}
 		return
 	}
 	for i := range dst {
@@ -72,8 +79,10 @@ func SquaredEuclideans(dst, query, rows []float32) {
 func DotsOf(dst, query []float32, rows [][]float32) {
 	dst = prefix(dst, len(rows))
 	atLeast(rows, len(query))
-	if accelerated && len(rows) > 0 && len(query) > 0 {
-		dotsAVX2(&dst[0], &query[0], nil, &rows[0], len(rows), len(query))
+	if dim := len(query); accelerated && len(rows) > 0 && dim > 0 {
+		for i, n := range blocks(len(rows), dim) {
+			dotsAVX2(&dst[i], &query[0], nil, &rows[i], n, dim)
+		}
 		return
 	}
 	for i, row := range rows {
@@ -85,12 +94,30 @@ func DotsOf(dst, query []float32, rows [][]float32) {
 func SquaredEuclideansOf(dst, query []float32, rows [][]float32) {
 	dst = prefix(dst, len(rows))
 	atLeast(rows, len(query))
-	if accelerated && len(rows) > 0 && len(query) > 0 {
-		squaredEuclideansAVX2(&dst[0], &query[0], nil, &rows[0], len(rows), len(query))
+	if dim := len(query); accelerated && len(rows) > 0 && dim > 0 {
+		for i, n := range blocks(len(rows), dim) {
+			squaredEuclideansAVX2(&dst[i], &query[0], nil, &rows[i], n, dim)
+		}
 		return
 	}
 	for i, row := range rows {
 		dst[i] = squaredEuclidean(query, row[:len(query)])
+	}
+}
+
+// most is how many elements a kernel computes at most in one call, in about 10 µs:
+// the scheduler cannot interrupt it, and the garbage collector waits for it.
+const most = 1 << 16
+
+// blocks cuts n rows of dim elements into calls: where each begins, and its rows.
+func blocks(n, dim int) iter.Seq2[int, int] {
+	size := max(1, most/max(1, dim))
+	return func(yield func(int, int) bool) {
+		for i := 0; i < n; i += size {
+			if !yield(i, min(size, n-i)) {
+				return
+			}
+		}
 	}
 }
 

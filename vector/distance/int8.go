@@ -39,11 +39,13 @@ func DotsInt8(dst []int32, query, rows []int8, ids []uint32) {
 		prefix(rows, (int(id)+1)*dim)
 	}
 	if accelerated && dim >= 16 && len(dst) > 0 {
-		var first *uint32
-		if ids != nil {
-			first = &ids[0]
+		for i, n := range blocks(len(dst), dim) {
+			if ids != nil {
+				dotsInt8AVX2(&dst[i], &query[0], &rows[0], &ids[i], n, dim)
+			} else {
+				dotsInt8AVX2(&dst[i], &query[0], &rows[i*dim], nil, n, dim)
+			}
 		}
-		dotsInt8AVX2(&dst[0], &query[0], &rows[0], first, len(dst), dim)
 		if rest := dim &^ 15; rest < dim {
 			for i := range dst {
 				dst[i] += dotInt8(query[rest:], rowInt8(rows, ids, i, dim)[rest:])

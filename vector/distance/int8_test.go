@@ -55,6 +55,18 @@ func TestDotsInt8(t *testing.T) {
 				}
 			}
 		}
+		many, numbered := make([]int32, 5000), make([]int32, 5000)
+		wide, list := make([]int8, 5000*40), make([]uint32, 5000)
+		for i := range wide {
+			wide[i] = int8(rng.IntN(255) - 127)
+		}
+		for i := range list {
+			list[i] = uint32(i)
+		}
+		DotsInt8(many, wide[40:80], wide, nil)
+		DotsInt8(numbered, wide[40:80], wide, list)
+		require.Equal(t, many, numbered)
+		require.Equal(t, dotInt8(wide[40:80], wide[4999*40:]), many[4999])
 		top := make([]int8, 1<<17)
 		for i := range top {
 			top[i] = -127
