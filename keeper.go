@@ -43,26 +43,21 @@ type keeper struct {
 	pruning sync.RWMutex
 	wake    chan struct{} // has room for one
 	shards  []keptShard
+	looked  bool   // at the runs …
+	listed  uint64 // … when so many changes of their metadata had been published
 }
 
 // keptShard is what the keeper knows of a shard.
 type keptShard struct {
 	state  shard.LogState // as of the last look
 	swept  shard.LogState // as of the last sweep
-	images int64          // bytes of its checkpoints as of then
 	looked int64          // bytes of indexes that it had to read
 	// removed says that runs were removed since, maybe of this shard.
 	removed bool
 }
 
-const (
-	// removalsAtOnce bounds how many runs one look removes.
-	removalsAtOnce = 1000
-	// idleTail is how much of a log, in bytes, is not worth a checkpoint of its own.
-	idleTail = 1 << 20
-	// idleShare of the images' bytes is how much of the log is worth one.
-	idleShare = 4
-)
+// removalsAtOnce bounds how many runs one look removes.
+const removalsAtOnce = 1000
 
 func newKeeper(db *DB) *keeper {
 	k := &keeper{db: db, wake: db.checkpointed, shards: make([]keptShard, len(db.shards))}
@@ -123,7 +118,7 @@ func (k *keeper) look(due bool) {
 	}}
 	var err error
 	if due {
-		err = p.runs(k.ctx, removalsAtOnce)
+		err = k.runs(p)
 		for i := range k.shards {
 			k.shards[i].removed = k.shards[i].removed || len(p.report.Runs) > 0
 		}
@@ -139,9 +134,24 @@ func (k *keeper) look(due bool) {
 	}
 }
 
-// shard sweeps a shard if there may be something to remove. A log that has fallen
-// silent is covered by a checkpoint first: what was logged last is then the most
-// that its files have to be rid of.
+// runs removes runs, if anything has happened since the last look by which one
+// may have to go.
+func (k *keeper) runs(p *pruning) error {
+	listed := uint64(0)
+	for _, s := range k.db.shards {
+		listed += s.Listed()
+	}
+	if k.looked && listed == k.listed && !p.sweep.Policy.ByTime() {
+		return nil
+	}
+	err := p.runs(k.ctx, removalsAtOnce)
+	k.looked, k.listed = err == nil, listed // a removal is a change as well
+	return err
+}
+
+// shard sweeps a shard if there may be something to remove. Shards take checkpoints
+// themselves, also when they fall silent; but where runs were removed from one that
+// is silent, what covers that is worth a checkpoint however little was logged.
 func (k *keeper) shard(p *pruning, i int, due bool) error {
 	s, kept := k.db.shards[i], &k.shards[i]
 	now := s.LogState()
@@ -150,7 +160,7 @@ func (k *keeper) shard(p *pruning, i int, due bool) error {
 		silent = now.Bytes == kept.state.Bytes
 		kept.state = now
 	}
-	idle := silent && (now.Tail >= max(idleTail, kept.images/idleShare) || kept.removed && now.Tail > 0)
+	idle := silent && kept.removed && now.Tail > 0
 	// With a long history finding out what is dead costs, too: no more of that than
 	// is written.
 	soon := !idle && int64(now.Bytes-kept.swept.Bytes) < kept.looked
@@ -166,7 +176,7 @@ func (k *keeper) shard(p *pruning, i int, due bool) error {
 	swept, err := p.shard(k.ctx, i)
 	p.sweep.All = false
 	if err == nil {
-		kept.swept, kept.images, kept.looked = s.LogState(), swept.ImageBytes, swept.Looked
+		kept.swept, kept.looked = s.LogState(), swept.Looked
 		kept.removed = kept.removed && !idle
 	}
 	return err

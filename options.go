@@ -72,9 +72,9 @@ type Options struct {
 	// Retention says what is kept: see Retention. The zero value keeps everything.
 	Retention Retention
 	// PruneInterval is how often the background looks for what Retention does not
-	// keep; 0 = 15 s, at most 24 h, negative = never: only when Prune is called. A
-	// shard's log that has fallen silent for as long is covered by a checkpoint then,
-	// if enough of it is not kept.
+	// keep; 0 = 15 s, at most 24 h, negative = never: only when Prune is called. It
+	// also looks after each checkpoint, and takes one where runs were removed from a
+	// shard that has fallen silent for as long.
 	PruneInterval time.Duration
 	// Compression says how what is not written to any more is compressed: images of
 	// runs, and segments of the log that a checkpoint covers. 0 = NoCompression. What was compressed

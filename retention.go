@@ -3,7 +3,9 @@ package inmem
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
+	"time"
 
 	"inmem/retention"
 	"inmem/run"
@@ -54,7 +56,8 @@ const (
 // With n > 0 the last n versions can be read by At, and their commits by History.
 // With NoVersions what led to the newest checkpoint is not kept: At still has the
 // newest version, and those since that checkpoint. What was removed does not come
-// back: a run that keeps all of its history again has it from then on.
+// back: a run that keeps all of its history again has its commits from then on, and
+// At has the versions from its newest image on.
 //
 // Errors: ErrInvalidOption for other numbers below 0; ErrRunDeleted, ErrFenced,
 // *run.MetaError, ErrReadOnly, ErrDiskFull, ErrClosed, ErrPoisoned.
@@ -180,8 +183,12 @@ func (p *pruning) runs(ctx context.Context, limit int) error {
 	if !p.sweep.Policy.RemovesRuns() {
 		return nil
 	}
-	c := retention.NewChooser(p.sweep.Policy, p.db.store.Clock.Now())
+	now := p.db.store.Clock.Now()
+	c := retention.NewChooser(p.sweep.Policy, now)
 	filter := run.Filter{Status: []run.Status{run.Completed, run.Failed, run.Cancelled, run.Archived}}
+	if latest := p.sweep.Policy.CreatedBy(now); latest < math.MaxInt64 {
+		filter.To = time.UnixMilli(latest + 1) // those that came later need not be looked at
+	}
 	for info := range p.db.merged(&filter) {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -337,7 +337,7 @@ func TestSetHistory(t *testing.T) {
 // TestPruneInTheBackground: nobody has to ask for it.
 func TestPruneInTheBackground(t *testing.T) {
 	s := newStore(t, small, keeps(history0(inmem.NoVersions)), func(o *inmem.Options) {
-		o.PruneInterval, o.SegmentSize = 2*time.Millisecond, 256<<10
+		o.PruneInterval, o.SegmentSize, o.CheckpointBytes = 2*time.Millisecond, 256<<10, 0
 	})
 	r := s.begin()
 	for i := range 400 {

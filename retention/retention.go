@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -161,6 +162,32 @@ func (p *Policy) HistoryOf(info *run.Info) Versions {
 func (p *Policy) RemovesRuns() bool {
 	for i := 0; i <= len(p.Rules); i++ {
 		if l := p.limits(i); l.EndedFor > 0 || l.EndedRuns != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// CreatedBy returns when a run that may be removed at the moment now was created at
+// the latest, Unix milliseconds: it has ended for as long as the shortest EndedFor.
+// Where runs are counted any may be.
+func (p *Policy) CreatedBy(now int64) int64 {
+	latest := int64(math.MinInt64)
+	for i := 0; i <= len(p.Rules); i++ {
+		switch l := p.limits(i); {
+		case l.EndedRuns != 0:
+			return math.MaxInt64
+		case l.EndedFor > 0:
+			latest = max(latest, now-max(l.EndedFor.Milliseconds(), 1))
+		}
+	}
+	return latest
+}
+
+// ByTime reports whether a run may be removed because time goes by.
+func (p *Policy) ByTime() bool {
+	for i := 0; i <= len(p.Rules); i++ {
+		if p.limits(i).EndedFor > 0 {
 			return true
 		}
 	}

@@ -1,11 +1,14 @@
 package retention
 
 import (
+	"math"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"inmem/run"
 )
@@ -96,4 +99,31 @@ func TestValidate(t *testing.T) {
 	require.Error(t, (&Policy{Limits: Limits{EndedFor: -1}}).Validate())
 	require.Error(t, (&Policy{Rules: []Rule{{Limits: Limits{History: -2}}}}).Validate())
 	require.Error(t, (&Policy{Rules: []Rule{{Namespace: run.Namespace{Tenant: "\xff"}}}}).Validate())
+}
+
+// A run that is chosen was created no later than CreatedBy says.
+func TestCreatedBy(t *testing.T) {
+	for _, c := range []struct {
+		policy Policy
+		want   int64
+	}{
+		{Policy{}, math.MinInt64},
+		{Policy{Limits: Limits{History: NoVersions}}, math.MinInt64},
+		{Policy{Limits: Limits{EndedFor: time.Second}}, 9_000},
+		{Policy{Limits: Limits{EndedFor: 1}}, 9_999},
+		{Policy{Limits: Limits{EndedFor: time.Second}, Rules: []Rule{{Limits: Limits{EndedFor: time.Hour}}}}, 9_000},
+		{Policy{Rules: []Rule{{Limits: Limits{EndedFor: time.Second}}}}, 9_000},
+		{Policy{Limits: Limits{EndedFor: time.Second}, Rules: []Rule{{Limits: Limits{EndedRuns: -1}}}}, math.MaxInt64},
+	} {
+		assert.Equal(t, c.want, c.policy.CreatedBy(10_000), "%+v", c.policy)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := Policy{Limits: Limits{EndedFor: time.Duration(rapid.IntRange(0, 50).Draw(t, "for")) * time.Millisecond}}
+		created := rapid.Int64Range(0, 200).Draw(t, "created")
+		c := NewChooser(&p, 100)
+		c.Add(&run.Info{Status: run.Completed, Created: created, Ended: created + rapid.Int64Range(0, 50).Draw(t, "took")})
+		if len(c.Chosen()) > 0 {
+			require.LessOrEqual(t, created, p.CreatedBy(100))
+		}
+	})
 }

@@ -9,7 +9,8 @@
 // the new snapshots; reply. imager.go writes checkpoints beside it, and sweep.go
 // removes beside it what retention does not keep of the log.
 //
-// Readers never meet the owner: they load a run's published Snapshot.
+// Readers never meet the owner: they load a run's published Snapshot. Those who
+// list runs have an index (catalog.go), which one of them brings up to date.
 //
 // Invariants: what is published is as durable as its mode promises and is
 // never taken back; a run's commits become visible in their order; after a

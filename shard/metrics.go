@@ -12,6 +12,7 @@ type counters struct {
 	commits, batches, commands, largest atomic.Uint64
 	lent                                atomic.Uint64
 	expired, checkpoints, loads         atomic.Uint64
+	listed                              atomic.Uint64 // changes of metadata
 	runs                                atomic.Int64
 
 	removed, compacted, freed, rewritten atomic.Uint64
@@ -191,6 +192,9 @@ func (s *Shard) Metrics() Metrics {
 // Untold returns how many deadlines ttl does not know of: those of runs that were
 // not in memory yet, but for one each, which stands for them.
 func (s *Shard) Untold() int { return int(s.metrics.untold.Load()) }
+
+// Listed returns how often the metadata of runs changed, deletions included.
+func (s *Shard) Listed() uint64 { return s.metrics.listed.Load() }
 
 // CutsHistory reports whether some run's own setting keeps less than its whole
 // history.

@@ -405,6 +405,7 @@ func (s *Shard) publish() {
 	}
 	if len(st.listed) > 0 {
 		s.catalog.note(st.listed)
+		s.metrics.listed.Add(uint64(len(st.listed)))
 		clear(st.listed)
 		st.listed = st.listed[:0]
 	}
