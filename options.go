@@ -65,8 +65,8 @@ type Options struct {
 	// searches make to be fast: about as much again as the vectors searched, and an
 	// index where one is asked for. Those not
 	// searched for longest go first, and come back with the next search; a collection
-	// for which it is too little is searched where it is stored, which takes several
-	// times as long. 0 = a quarter of MemoryBudget, which it is part of, or 1 GiB;
+	// for which it is too little is searched where it is stored, which takes some
+	// forty times as long. 0 = a quarter of MemoryBudget, which it is part of, or 1 GiB;
 	// negative = none at all.
 	VectorMemory int64
 	// Retention says what is kept: see Retention. The zero value keeps everything.

@@ -146,6 +146,9 @@ func (s *scan) accept(key string, it op.Item) (bool, error) {
 
 // outside adds a vector that is in no row, with its exact figure.
 func (s *scan) outside(c *collector, key string, it op.Item, v []float32) error {
+	if s.highest(v) < c.threshold {
+		return nil
+	}
 	x := s.candidate(key, v)
 	x.item = it
 	if x.high < c.threshold {
@@ -157,6 +160,27 @@ func (s *scan) outside(c *collector, key string, it op.Item, v []float32) error 
 		c.add(x)
 	}
 	return err
+}
+
+// highest returns a bound of a vector's figure, computed in float32; +Inf where that
+// says nothing. It spares most vectors the exact one.
+func (s *scan) highest(v []float32) float64 {
+	high := math.Inf(1)
+	if s.scorer.metric == Euclidean {
+		squared := distance.SquaredEuclidean(s.query.Vector, v)
+		high = distance.SquaredEuclideanError(len(v), squared) - float64(squared)
+	} else if square := float64(distance.Dot(v, v)); square > leastNorm*leastNorm && square < greatestNorm*greatestNorm {
+		// The norm has a relative error below the bound, too.
+		norm, bound := math.Sqrt(square), 4*distance.DotError(len(v)+roundings, 1, 1)
+		high = float64(distance.Dot(s.unit, v)) + bound*norm
+		if s.scorer.metric == Cosine {
+			high /= norm
+		}
+	}
+	if math.IsNaN(high) {
+		return math.Inf(1)
+	}
+	return high
 }
 
 // candidate returns a vector with its exact figure.
