@@ -81,9 +81,11 @@ func toTime(v any) any {
 	case time.Time:
 		return v
 	case int64:
-		return time.Unix(v, 0).UTC()
+		if v > -1<<37 && v < 1<<38 { // about the years -2385 to 10680
+			return time.Unix(v, 0).UTC()
+		}
 	case float64:
-		if v > -1e11 && v < 1e12 {
+		if v > -1<<37 && v < 1<<38 {
 			return time.UnixMicro(int64(v * 1e6)).UTC()
 		}
 	case string:

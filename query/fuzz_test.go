@@ -17,6 +17,7 @@ import (
 // something or nothing, without an error.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
+		`kv select 9999-12-31 + 100000d as late, time(200000000000) as later, 0001-01-01 - 100000d as early`,
 		`spans where kind == "tool_call" and status == "error" order by start desc limit 20`,
 		`kv where value.a[0]["b c"] in [1, 'x', nil] or not (key startsWith "p") and size ** 2 > -1.5e3`,
 		`events where time >= now() - 1h30m and payload.x in 1..5 group by trunc(time, 1m) as m count, sum(payload.n) order by m desc`,

@@ -49,6 +49,8 @@ func (r Row) MarshalJSON() ([]byte, error) {
 			if !utf8.ValidString(text) {
 				name, v = name+"_base64", []byte(text)
 			}
+		case time.Time: // of any year, unlike its own MarshalJSON
+			v = text.Format(time.RFC3339Nano)
 		case time.Duration:
 			v = text.String()
 		}
