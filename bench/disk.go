@@ -26,7 +26,7 @@ func (b *bench) diskSize() (size workload.Size, after time.Duration) {
 	size.Runs = max(1, min(size.Runs, size.Keys/4))
 	after = min(time.Minute, 60*b.cfg.cell)
 	if b.cfg.quick {
-		after = min(after, 5*time.Second)
+		after = min(after, 3*time.Second)
 	}
 	return size, after
 }
@@ -92,7 +92,7 @@ func (b *bench) disk(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if ctx.Err() == nil {
-				b.diskLater(s, sizes, err)
+				b.diskLater(s, sizes, after, err)
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func (b *bench) diskFigure(s *subject, name, unit string, value float64, err err
 }
 
 // diskLater writes down what the files occupied after the last write.
-func (b *bench) diskLater(s *subject, sizes []int64, err error) {
+func (b *bench) diskLater(s *subject, sizes []int64, after time.Duration, err error) {
 	if err != nil || len(sizes) == 0 {
 		b.diskFigure(s, "at the last write", "MB", 0, fmt.Errorf("looking at the files: %v", err))
 		return
@@ -118,9 +118,9 @@ func (b *bench) diskLater(s *subject, sizes []int64, err error) {
 	}
 	last := sizes[len(sizes)-1]
 	b.diskFigure(s, "at the last write", "MB", float64(sizes[0])/1e6, nil)
-	b.diskFigure(s, "at most within a minute", "MB", float64(most)/1e6, nil)
-	b.diskFigure(s, "10 s later", "MB", float64(sizes[len(sizes)/6])/1e6, nil)
-	b.diskFigure(s, "a minute later", "MB", float64(last)/1e6, nil)
+	b.diskFigure(s, "at most afterwards", "MB", float64(most)/1e6, nil)
+	b.diskFigure(s, fmt.Sprint(after/6, " later"), "MB", float64(sizes[len(sizes)/6])/1e6, nil)
+	b.diskFigure(s, fmt.Sprint(after, " later"), "MB", float64(last)/1e6, nil)
 }
 
 // overwrittenReply is what overwriting came to.

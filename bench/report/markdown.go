@@ -39,7 +39,7 @@ func (r *Results) Markdown(pictures []Picture) string {
 	p.pictures(pictures, percentiles)
 	p.costs()
 	p.figures(Memory, "Memory and disk", "MB of memory are what the processes have resident, and so with the harness, which is told before the store is opened; “collected” is after a collection that gives back what is free. Mapped files count where they are resident.")
-	p.figures(Disk, "Disk growth", "A tenth of the keys, each overwritten 20 times, in commits of 10 keys by 64 callers. MB that the files occupy: at most while that was done, when the last write was acknowledged, and for a minute from then on. Ours keeps no history here (Options.Retention), as the others never do.")
+	p.figures(Disk, "Disk growth", "A tenth of the keys, each overwritten 20 times, in commits of 10 keys by 64 callers. MB that the files occupy: at most while that was done, when the last write was acknowledged, and afterwards. Ours keeps no history here (Options.Retention), as the others never do.")
 	p.figures(Behind, "Background work", "Of ours alone: puts of random keys, a tenth of them all, by 16 callers, beside what is done in the background.")
 	p.figures(Reopen, "Reopening", "“Ready” is from before the store is opened until a first key has been got, “loaded” until one of each run has been, “all read” until each key that was acknowledged has been got and compared, one after another. A store that leaves its data on the disk is ready before it has read any of it.")
 	p.figures(Lost, "Acknowledged writes that were lost when the process was killed", "Lost of all acknowledged. This is a killed process, not a power cut.")
