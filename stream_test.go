@@ -44,7 +44,11 @@ func TestLargeValues(t *testing.T) {
 			s := newStore(t, func(o *inmem.Options) { o.Durability, o.SegmentSize = mode, 1<<20 })
 			r := s.begin()
 			want := map[string][]byte{}
-			for i, size := range []int{op.Large - 1, op.Large, op.Large + 1, 300_000, 3 << 20} {
+			sizes := []int{op.Large - 1, op.Large, op.Large + 1, 300_000, 3 << 20}
+			if raceEnabled {
+				sizes = sizes[:4] // hashing is slow with it
+			}
+			for i, size := range sizes {
 				key := fmt.Sprint("key ", i)
 				want[key] = largeValue(uint64(i), size)
 				switch i % 3 {
@@ -224,6 +228,9 @@ func allocates(fn func()) uint64 {
 // A value is copied once on its way in, and, where it is read piece by piece, not
 // at all on its way out.
 func TestLargeValuesAreNotCopied(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates, too; run without -race")
+	}
 	const size = 16 << 20
 	for _, mode := range []inmem.Durability{inmem.Strict, inmem.Batched, inmem.Async} {
 		s := openStore(t, vfs.OS, t.TempDir(), func(o *inmem.Options) {

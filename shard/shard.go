@@ -75,7 +75,7 @@ type Shard struct {
 	// refreshing is held by the owner of a shard that is only read.
 	refreshing sync.Mutex
 
-	sweeping sync.Mutex      // held by who sweeps
+	sweeping chan struct{}   // has one in it while somebody sweeps
 	noBase   map[run.ID]bool // the sweeper's: runs whose history cannot be cut
 
 	// turn is held by who is the owner just now: the shard's goroutine for each
@@ -102,7 +102,7 @@ func New(cfg Config) *Shard {
 	s := &Shard{
 		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory, noBase: map[run.ID]bool{},
 		mailbox: actor.NewMailbox[*command](mailboxSize),
-		batch:   make([]*command, 0, mailboxSize),
+		batch:   make([]*command, 0, mailboxSize), sweeping: make(chan struct{}, 1),
 	}
 	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
 	s.feed.from, s.feed.last = unknown, s.log.Next()-1

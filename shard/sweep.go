@@ -57,8 +57,12 @@ func (cfg *Config) identity() wal.Identity {
 // a segment that cannot be read, which stays; ctx.Err(); op.ErrClosed,
 // op.ErrPoisoned.
 func (s *Shard) Sweep(ctx context.Context, opts SweepOptions) (out Swept, err error) {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
+	select {
+	case s.sweeping <- struct{}{}:
+		defer func() { <-s.sweeping }()
+	case <-ctx.Done(): // a sweep may take its time, with pauses
+		return out, ctx.Err()
+	}
 	if !opts.DryRun && s.readOnly() {
 		return out, op.ErrReadOnly
 	}
