@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -114,15 +112,9 @@ func (b *bench) behindFigures(mode string, r behindReply) {
 // behindProcess lets a process of its own do a task, and removes its store.
 func (b *bench) behindProcess(ctx context.Context, task behindTask) (reply behindReply, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(task.Dir)) }()
-	spec, err := json.Marshal(task)
+	cmd, err := b.taskProcess(ctx, behindArgument, task)
 	if err != nil {
 		return reply, err
 	}
-	cmd := exec.CommandContext(ctx, b.program, behindArgument, string(spec))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return reply, err
-	}
-	return reply, json.Unmarshal(out, &reply)
+	return reply, replied(cmd, &reply)
 }

@@ -4,28 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"strconv"
 
 	"inmem"
 	"inmem/bench/measure"
 	inrun "inmem/run"
 )
-
-// behindAsked does a behindTask, if the arguments ask for one.
-func behindAsked(args []string) bool {
-	if len(args) != 3 || args[1] != behindArgument {
-		return false
-	}
-	if err := serveBehind(args[2], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	return true
-}
 
 // serveBehind is what the process of a behindTask does.
 func serveBehind(spec string, out io.Writer) error {

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -197,22 +195,20 @@ func (b *bench) coldRead(ctx context.Context, size coldSize, budget int64) (err 
 
 // coldProcess lets a process of its own do a task.
 func (b *bench) coldProcess(ctx context.Context, task coldTask) (reply coldReply, err error) {
-	spec, err := json.Marshal(task)
+	cmd, err := b.taskProcess(ctx, coldArgument, task)
 	if err != nil {
 		return reply, err
 	}
-	cmd := exec.CommandContext(ctx, b.program, coldArgument, string(spec))
 	if task.Budget > 0 && task.Do == "read" {
 		// The collector needs room to work in, and the program some for itself.
 		cmd.Env = append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%d", max(task.Budget*7/5, 32<<20)))
 	}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	err = replied(cmd, &reply)
 	if task.Killed && cmd.ProcessState != nil && !cmd.ProcessState.Exited() && ctx.Err() == nil {
 		return reply, nil // as it was told to
 	}
 	if err != nil {
-		return reply, fmt.Errorf("%s: %w", task.Do, err)
+		err = fmt.Errorf("%s: %w", task.Do, err)
 	}
-	return reply, json.Unmarshal(out, &reply)
+	return reply, err
 }

@@ -19,18 +19,6 @@ import (
 	inrun "inmem/run"
 )
 
-// coldAsked does a coldTask, if the arguments ask for one.
-func coldAsked(args []string) bool {
-	if len(args) != 3 || args[1] != coldArgument {
-		return false
-	}
-	if err := serveCold(args[2], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	return true
-}
-
 // serveCold is what the process of a coldTask does.
 func serveCold(spec string, out io.Writer) error {
 	var task coldTask

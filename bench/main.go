@@ -35,7 +35,7 @@ func main() {
 		serve(stores.All())
 		return
 	}
-	if coldAsked(os.Args) || behindAsked(os.Args) {
+	if taskAsked(os.Args) {
 		return
 	}
 	cfg, err := parse(os.Args[1:], os.Stderr)

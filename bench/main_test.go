@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		serve(kinds())
 		return
 	}
-	if coldAsked(os.Args) || behindAsked(os.Args) {
+	if taskAsked(os.Args) {
 		return
 	}
 	goleak.VerifyTestMain(m)
