@@ -5,9 +5,6 @@ import (
 	"inmem/vfs"
 )
 
-// Sequence is the sequence of the log the checkpoint covers, and its name.
-func (w *Writer) Sequence() uint64 { return w.sequence }
-
 // Size is how many bytes the file has so far.
 func (w *Writer) Size() int64 { return w.off + int64(len(w.buf)) }
 

@@ -15,7 +15,7 @@ func TestSize(t *testing.T) {
 	m, images := newDisk(t), larger()
 	w, err := NewWriter(m, dir, store, shard, 7, 0)
 	require.NoError(t, err)
-	assert.EqualValues(t, 7, w.Sequence())
+	assert.EqualValues(t, 7, w.sequence)
 	assert.EqualValues(t, fileHeader, w.Size())
 	last := w.Size()
 	for _, im := range images {

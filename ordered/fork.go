@@ -37,10 +37,7 @@ func (v *View) Map() Map {
 			m.free = append(m.free, at)
 			continue
 		}
-		m.held += int64(len(c))
-		if len(c) > maxChunk {
-			m.large += int64(len(c))
-		}
+		m.hold(c)
 		m.live += int64(s.live[at])
 		m.slots[at] = slot{used: s.used[at], dead: len(c) - s.live[at]}
 		m.weigh(at)

@@ -194,10 +194,7 @@ func ownChunk(size int) []byte {
 // addChunk puts a chunk into the table. Views that share the table do not mind:
 // none refers to a slot that is free or beyond its end.
 func (m *Map) addChunk(c []byte) int {
-	m.held += int64(len(c))
-	if len(c) > maxChunk {
-		m.large += int64(len(c))
-	}
+	m.hold(c)
 	if n := len(m.free); n > 0 {
 		at := m.free[n-1]
 		m.free = m.free[:n-1]
@@ -207,6 +204,14 @@ func (m *Map) addChunk(c []byte) int {
 	m.table = append(m.table, c)
 	m.slots = append(m.slots, slot{})
 	return len(m.table) - 1
+}
+
+// hold counts the bytes of a chunk in the table.
+func (m *Map) hold(c []byte) {
+	m.held += int64(len(c))
+	if len(c) > maxChunk {
+		m.large += int64(len(c))
+	}
 }
 
 // fill declares a chunk full: what was not used never will be.
