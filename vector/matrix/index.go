@@ -44,7 +44,7 @@ func (c *Cache) wantsIndex(now *current) bool {
 		return rows-indexed > max(leastTail, indexed/tailShare)
 	}
 	// About what it will take: if that is too much, the rows had to go for it.
-	perRow := int64(4*(1+2*hnsw.DefaultParams(hnsw.Cosine, 1).M) + 24)
+	perRow := int64(4*(1+2*hnsw.DefaultParams(hnsw.Cosine, 1).M)+24) + int64(now.dimension)
 	return now.rows.bytes+int64(rows)*perRow <= c.limit
 }
 
@@ -92,7 +92,9 @@ func (c *Cache) makeIndex(e *entry, now *current) {
 		b = now.graph.Extend()
 	} else {
 		var err error
-		if b, err = hnsw.New(hnsw.DefaultParams(hnsw.Metric(now.metric), now.dimension)); err != nil {
+		p := hnsw.DefaultParams(hnsw.Metric(now.metric), now.dimension)
+		p.Int8 = true // a third faster for a quarter of the memory that the rows take
+		if b, err = hnsw.New(p); err != nil {
 			return // there is no index of such vectors
 		}
 	}
