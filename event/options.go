@@ -26,11 +26,8 @@ func ExpectSequence(n uint64) WriteOption { return WriteOption{expects: true, ex
 // gather puts options together; of those of one kind the last counts.
 func gather(opts []WriteOption) (o WriteOption, err error) {
 	for _, next := range opts {
-		if next.durability > op.Async {
-			return o, op.ErrInvalidOption
-		}
-		if next.durability != op.Default {
-			o.durability = next.durability
+		if o.durability, err = o.durability.Choose(next.durability); err != nil {
+			return o, err
 		}
 		if next.expects {
 			o.expects, o.expected = true, next.expected

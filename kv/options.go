@@ -36,11 +36,8 @@ func gather(opts []WriteOption) (o WriteOption, err error) {
 			o.ttl = next.ttl
 		}
 		o.chunked = o.chunked || next.chunked
-		if next.durability > op.Async {
-			return o, op.ErrInvalidOption
-		}
-		if next.durability != op.Default {
-			o.durability = next.durability
+		if o.durability, err = o.durability.Choose(next.durability); err != nil {
+			return o, err
 		}
 	}
 	return o, nil

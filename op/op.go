@@ -107,6 +107,18 @@ func (d Durability) String() string {
 	return fmt.Sprintf("durability(%d)", uint8(d))
 }
 
+// Choose returns the mode that of several options the last one asks for: next, d
+// where that is Default, or ErrInvalidOption where there is no such mode.
+func (d Durability) Choose(next Durability) (Durability, error) {
+	switch {
+	case next > Async:
+		return d, ErrInvalidOption
+	case next == Default:
+		return d, nil
+	}
+	return next, nil
+}
+
 // Stronger returns the mode that promises more.
 func Stronger(a, b Durability) Durability {
 	if a == Default || (b != Default && b < a) {

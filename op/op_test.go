@@ -90,6 +90,21 @@ func TestStronger(t *testing.T) {
 	}
 }
 
+func TestChoose(t *testing.T) {
+	for _, d := range []Durability{Default, Strict, Batched, Async} {
+		for _, next := range []Durability{Strict, Batched, Async} {
+			got, err := d.Choose(next)
+			require.NoError(t, err)
+			require.Equal(t, next, got)
+		}
+		got, err := d.Choose(Default)
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+		_, err = d.Choose(Async + 1)
+		require.ErrorIs(t, err, ErrInvalidOption)
+	}
+}
+
 func TestExpect(t *testing.T) {
 	_, ok := Expect{}.Get()
 	assert.False(t, ok, "the zero value demands nothing")

@@ -18,11 +18,8 @@ func Declare(m Machine) WriteOption { return WriteOption{machine: &m} }
 
 func gather(opts []WriteOption) (o WriteOption, err error) {
 	for _, next := range opts {
-		if next.durability > op.Async {
-			return o, op.ErrInvalidOption
-		}
-		if next.durability != op.Default {
-			o.durability = next.durability
+		if o.durability, err = o.durability.Choose(next.durability); err != nil {
+			return o, err
 		}
 		if next.machine != nil {
 			o.machine = next.machine

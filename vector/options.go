@@ -12,11 +12,8 @@ func Durability(d op.Durability) WriteOption { return WriteOption{durability: d}
 
 func gather(opts []WriteOption) (o WriteOption, err error) {
 	for _, next := range opts {
-		if next.durability > op.Async {
-			return o, op.ErrInvalidOption
-		}
-		if next.durability != op.Default {
-			o.durability = next.durability
+		if o.durability, err = o.durability.Choose(next.durability); err != nil {
+			return o, err
 		}
 	}
 	return o, nil
