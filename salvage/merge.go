@@ -1,7 +1,6 @@
 package salvage
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -395,29 +394,11 @@ type imageKey struct {
 func (inv *inventory) verifyImage(sh *shardFiles, im *images, e *checkpoint.Entry) error {
 	inv.time = max(inv.time, e.Time)
 	found := image{number: sh.number, entry: e, from: im}
-	var digest op.Digester
-	var record []byte
-	metadata := op.MapKey(op.RunMetadata, "")
-	err := im.files.Image(e, func(key []byte, it op.Item) {
-		digest.Add(string(key), it)
-		if string(key) == metadata {
-			record = bytes.Clone(it.Value)
-		}
-	})
 	var corrupt *op.CorruptError
-	switch {
-	case errors.As(err, &corrupt):
+	if err := im.files.Check(e); errors.As(err, &corrupt) {
 		found.flaw = corrupt.Reason
-	case err != nil:
+	} else if err != nil {
 		return err
-	case digest.Sum(e.Version) != e.Digest:
-		found.flaw = "its digest is not the one that the index says"
-	case !bytes.Equal(record, e.Info):
-		found.flaw = "its metadata are not those that the index says"
-	default:
-		if _, err := run.DecodeRecord(e.Run, e.Info); err != nil {
-			found.flaw = err.Error()
-		}
 	}
 	if found.flaw == "" && sh.contradicts(e) {
 		return nil // it never counted, or its end of the log was cut off
