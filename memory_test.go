@@ -44,7 +44,11 @@ func TestMemoryBudget(t *testing.T) {
 	require.Positive(t, s.Metrics().Memory.Evictions)
 	require.Zero(t, s.Metrics().Memory.Refusals)
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	reads := 2000
+	if raceEnabled {
+		reads = 400 // which is slow there
+	}
+	for range reads {
 		i := rng.IntN(len(ids))
 		require.Equal(t, string(big(1000+i+7)), get(t, s.run(ids[i]), key(7)))
 		if i%2 == 1 && rng.IntN(4) == 0 {
