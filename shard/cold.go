@@ -65,6 +65,7 @@ type loaded struct {
 	from   *cold
 	timers []ttl.Change
 	snap   *Snapshot
+	bytes  int64 // of its keys
 }
 
 // Load returns the newest published version of a run, and reads the run from
@@ -149,29 +150,34 @@ func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
 	l.keys.Settle()
 	warm := *snap
 	warm.cold, warm.keys = nil, l.keys.Snapshot()
-	l.snap = &warm
+	l.snap, l.bytes = &warm, l.keys.Bytes()
 	return l, nil
 }
 
 // install hands a loaded run to the owner. Where there is none any more nothing
-// is lost: readers have it.
+// is lost: readers have it. It counts before the owner has it on his account:
+// readers may be far ahead of him.
 func (s *Shard) install(id run.ID, l *loaded) {
 	c := &command{kind: install, id: id, loaded: l}
+	s.memory.coming(l.bytes)
 	if s.readOnly() {
-		if s.refreshing.TryLock() { // else readers do without the owner for now
-			s.installed(c)
-			s.refreshing.Unlock()
+		if !s.refreshing.TryLock() { // readers do without the owner for now
+			s.memory.coming(-l.bytes)
+			return
 		}
+		s.installed(c)
+		s.refreshing.Unlock()
 		return
 	}
-	if !s.lend(c) {
-		_ = s.mailbox.Send(context.Background(), c)
+	if !s.lend(c) && s.mailbox.Send(context.Background(), c) != nil {
+		s.memory.coming(-l.bytes)
 	}
 }
 
 // installed is the owner's part: from here on the run is warm, unless it is
 // another one by now.
 func (s *Shard) installed(c *command) {
+	s.memory.coming(-c.loaded.bytes)
 	r := s.state.runs[c.id]
 	if r == nil || r.cold != c.loaded.from {
 		return

@@ -54,6 +54,7 @@ type rigOptions struct {
 	interval        time.Duration
 	checkpointBytes int64
 	onCheckpoint    func(CheckpointDone)
+	memory          *Memory
 }
 
 // newRig makes a new log on a new disk and a shard over it, which is closed at
@@ -85,7 +86,8 @@ func openRig(t testing.TB, fs *vfs.Mem, options ...func(*rigOptions)) *rig {
 		Durability: opts.durability, CheckpointBytes: opts.checkpointBytes,
 		Manifest: checkpoint.NewManifestFile(fs, "/store", m),
 		Track:    func(list []ttl.Change) { r.mu.Lock(); r.timers = append(r.timers, list...); r.mu.Unlock() },
-		Forget:   func(id run.ID) { r.mu.Lock(); r.forgot = append(r.forgot, id); r.mu.Unlock() },
+		Memory:   opts.memory, Left: func(run.ID) {},
+		Forget: func(id run.ID) { r.mu.Lock(); r.forgot = append(r.forgot, id); r.mu.Unlock() },
 		OnCheckpoint: func(done CheckpointDone) {
 			if opts.onCheckpoint != nil {
 				opts.onCheckpoint(done)

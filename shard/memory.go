@@ -24,6 +24,8 @@ import (
 type Memory struct {
 	budget int64
 	used   atomic.Int64
+	// onTheWay is what of that was loaded, and has not arrived at its owner.
+	onTheWay atomic.Int64
 	// epoch is what a run is stamped with that is used. It goes on when all have
 	// been looked through that were in memory when it began, so a stamp costs a
 	// reader a write once in a while, not each time.
@@ -124,6 +126,15 @@ func (m *Memory) Stop() {
 // them, or let go of. It waits for nobody.
 func (m *Memory) Charge(bytes int64) {
 	if m != nil {
+		m.add(bytes)
+	}
+}
+
+// coming accounts for a run that is on its way to its owner, or with fewer than no
+// bytes, for one that arrived.
+func (m *Memory) coming(bytes int64) {
+	if m != nil {
+		m.onTheWay.Add(bytes)
 		m.add(bytes)
 	}
 }
@@ -251,7 +262,7 @@ func (m *Memory) makeRoom(ctx context.Context, need, logged int64) {
 		m.evict(target)
 	}
 	m.stuck = stuck{}
-	if m.full(need) {
+	if m.full(need) && m.onTheWay.Load() == 0 { // what arrives may leave again
 		m.stuck = stuck{m.used.Load(), m.sumLogged()}
 	}
 }
