@@ -5,9 +5,10 @@ import "slices"
 // What the owner does for those who compact and trim the log's older segments.
 
 // Rotate begins a new segment, so that the one that was appended to can be
-// compacted. With op.ErrDiskFull nothing has changed; any other error is final.
+// compacted, unless there are no records in it. With op.ErrDiskFull nothing has
+// changed; any other error is final.
 func (l *Log) Rotate() error {
-	if err := l.err(); err != nil || l.active.end == segmentHeader && len(l.buf) == 0 {
+	if err := l.err(); err != nil || len(l.active.entries) == 0 {
 		return err
 	}
 	return l.rotate()

@@ -50,3 +50,30 @@ func TestRenew(t *testing.T) {
 	recs, _ = mustRead(t, mem)
 	requireRecs(t, want, recs)
 }
+
+// TestRotateWithoutRecords: a segment that has none, or a seal at most, is not
+// worth another one.
+func TestRotateWithoutRecords(t *testing.T) {
+	mem, l := create(t, testOptions())
+	rotated := func(want uint64) {
+		t.Helper()
+		require.NoError(t, l.Rotate())
+		require.NoError(t, l.Rotate())
+		require.Equal(t, want, l.Stats().Segments)
+	}
+	rotated(0)
+	add(t, l, 1, 100) // which is not written yet
+	rotated(1)
+	require.NoError(t, l.Flush())
+	require.NoError(t, l.Seal())
+	rotated(1)
+	add(t, l, 1, 100)
+	rotated(2)
+	add(t, l, 1, 100)
+	mustClose(t, l)
+	_, l = reopen(t, mem, testOptions())
+	rotated(1)
+	mustClose(t, l)
+	_, sc := mustRead(t, mem)
+	require.Zero(t, sc.Unsealed)
+}
