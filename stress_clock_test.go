@@ -41,12 +41,14 @@ type clockRig struct {
 	*store
 	jumpy
 	probe *inmem.Run
+	// jumped hands a jump to one of those who wait for the clock to go on.
+	jumped chan struct{}
 	// What the looks at keys found.
 	there, gone atomic.Int64
 }
 
 func newClockRig(t *testing.T, begin int64) *clockRig {
-	c := &clockRig{}
+	c := &clockRig{jumped: make(chan struct{})}
 	c.now.Store(begin)
 	c.store = newStore(t, func(o *inmem.Options) {
 		o.Now, o.Shards, o.SegmentSize, o.CheckpointBytes = c.Now, 2, 64<<10, 64<<10
@@ -73,7 +75,9 @@ type perishable struct {
 	eternal     bool  // it has none
 }
 
-// work puts keys with times to live and looks at them now and later.
+// work puts keys with times to live and looks at them now and later, and now and
+// then waits for the clock: else it would be done before that goes on, where there
+// are more goroutines than processors.
 func (c *clockRig) work(r *inmem.Run, n int, rng *rand.Rand) {
 	const keys = 20
 	var known [keys]perishable
@@ -94,6 +98,9 @@ func (c *clockRig) work(r *inmem.Run, n int, rng *rand.Rand) {
 		}
 		if i%10 == 0 {
 			c.lookAtAll(r)
+		}
+		if i%5 == 0 {
+			<-c.jumped
 		}
 	}
 }
@@ -157,6 +164,10 @@ func (c *clockRig) jumpAround(seed uint64, writes int, next func(rng *rand.Rand)
 				return
 			default:
 				c.jump(next(rng))
+			}
+			select {
+			case c.jumped <- struct{}{}:
+			default:
 			}
 		}
 	})
