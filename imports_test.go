@@ -30,7 +30,7 @@ var layers = map[string]struct {
 	"state":      {[]string{"codec", "field", "op", "retry"}, "a face, like kv"},
 	"trace":      {[]string{"field", "op", "retry"}, "a face, like kv"},
 	"diff":       {[]string{"event", "kv", "run", "state", "trace", "vector"}, "compares what the faces return; reads no store and no disk"},
-	"query":      {[]string{"event", "kv", "op", "run", "state", "trace", "vector"}, "looks through what the faces return; which runs there are it is told"},
+	"query":      {[]string{"event", "field", "kv", "op", "run", "state", "trace", "vector"}, "looks through what the faces return; which runs there are it is told; a cursor is fields"},
 	"step":       {[]string{"field", "op"}, "the records of steps, over whatever op.Run they are in; it executes nothing"},
 	"transfer":   {[]string{"op", "run"}, "the file of an exported run: commits and what a run is, no store"},
 	"replaytest": {[]string{"inmem", "run", "transfer", "vfs"}, "for tests of agents: above the face, like a program"},

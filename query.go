@@ -22,7 +22,8 @@ import (
 // looked for, are not loaded. As many goroutines look through runs at once as
 // there are processors, none of them a shard's; rows come in the same order all
 // the same, and as they are found where the query asks for no order. See
-// query.Execute for the order, and query.Query.Bounded for what a query may keep.
+// query.Execute for the order, query.Query.Bounded for what a query may keep, and
+// query.Page for rows a page at a time.
 //
 // The loop ends after an error: a *query.SyntaxError that names the column, a
 // *query.MemoryError, ctx.Err(), ErrClosed, a *CorruptError where a run cannot be
@@ -41,7 +42,7 @@ func (db *DB) Explain(q *query.Query) (query.Plan, error) {
 	if err := db.check(); err != nil {
 		return query.Plan{}, err
 	}
-	return q.Explain((*queryStore)(db).Now())
+	return query.Explain((*queryStore)(db), q)
 }
 
 // Query finds what a query asks for in the run, as of its newest version when the
@@ -52,13 +53,26 @@ func (r *Run) Query(ctx context.Context, text string, args ...any) iter.Seq2[que
 
 // Execute is Query for a query that was parsed or built before.
 func (r *Run) Execute(ctx context.Context, q *query.Query) iter.Seq2[query.Row, error] {
-	return executed(ctx, q, func() (query.Store, error) {
-		p, err := r.present()
-		if err != nil {
-			return nil, err
-		}
-		return &querySingle{id: r.ID(), now: p.now, faces: p.faces()}, nil
-	})
+	return executed(ctx, q, r.queried)
+}
+
+// Explain says how Execute finds in the run what the query asks for, without doing
+// so: what is sorted over all runs may be found in order in one.
+func (r *Run) Explain(q *query.Query) (query.Plan, error) {
+	store, err := r.queried()
+	if err != nil {
+		return query.Plan{}, err
+	}
+	return query.Explain(store, q)
+}
+
+// queried is the run as queries see it.
+func (r *Run) queried() (query.Store, error) {
+	p, err := r.present()
+	if err != nil {
+		return nil, err
+	}
+	return &querySingle{id: r.ID(), now: p.now, faces: p.faces()}, nil
 }
 
 // Query finds what a query asks for in the run as it was. now() is the moment by
@@ -177,7 +191,7 @@ func (s *queryStore) Open(id run.ID) (*query.Faces, error) {
 	return p.faces(), nil
 }
 
-func (s *queryStore) Parallel() bool { return true }
+func (s *queryStore) Only() run.ID { return run.ID{} }
 
 // querySingle is one run as queries see it: at one version.
 type querySingle struct {
@@ -204,4 +218,4 @@ func (s *querySingle) Keys(run.ID, op.Tag) int { return 1 } // a look tells
 
 func (s *querySingle) Open(run.ID) (*query.Faces, error) { return s.faces, nil }
 
-func (s *querySingle) Parallel() bool { return false }
+func (s *querySingle) Only() run.ID { return s.id }

@@ -122,6 +122,11 @@ func (s Store) Len(ctx context.Context, stream string) (uint64, error) {
 // O(log n) each, however many events they have. All are as of one version. The
 // loop ends after an error.
 func (s Store) Streams(ctx context.Context) iter.Seq2[string, error] {
+	return s.StreamsFrom(ctx, "")
+}
+
+// StreamsFrom is Streams without the names before first.
+func (s Store) StreamsFrom(ctx context.Context, first string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		view, err := s.run.View()
 		if err != nil {
@@ -129,6 +134,7 @@ func (s Store) Streams(ctx context.Context) iter.Seq2[string, error] {
 			return
 		}
 		r := op.Prefix(string([]byte{kindEvent}))
+		r.From += first // names have no NUL, which ends them: a shorter one comes before
 		r.Limit = 1
 		for {
 			key := ""

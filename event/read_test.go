@@ -165,7 +165,9 @@ func TestStreams(t *testing.T) {
 		}
 	}
 	assert.Equal(t, want, collect(t, s.Streams(ctx)))
-	for _, stream := range want {
+	for i, stream := range want {
+		assert.Equal(t, want[i:], collect(t, s.StreamsFrom(ctx, stream)))
+		assert.Equal(t, want[i+1:], collect(t, s.StreamsFrom(ctx, stream+"\x01")))
 		assert.Equal(t, []uint64{1, 2, 3}, sequences(collect(t, s.Read(ctx, stream))), "%q", stream)
 		assert.NoError(t, s.Verify(ctx, stream))
 	}

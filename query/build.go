@@ -53,7 +53,7 @@ func Text(text string, args ...any) Expr {
 	if err != nil {
 		return Expr{err: err}
 	}
-	return Expr{text: p.written(), joint: true}
+	return Expr{text: p.written(len(p.tokens) - 1), joint: true}
 }
 
 // Call calls a function of the language, such as now or lower.
@@ -194,6 +194,7 @@ type Builder struct {
 	aggregates    []Expr
 	orders        []Expr
 	limit, offset int
+	after         string
 }
 
 // From begins a query over a source.
@@ -243,6 +244,13 @@ func (b *Builder) Offset(n int) *Builder {
 	return b
 }
 
+// After goes on behind a cursor, which Row.Cursor or Page returned for the same
+// query; "" = from the beginning.
+func (b *Builder) After(cursor string) *Builder {
+	b.after = cursor
+	return b
+}
+
 // Query returns the query: the same as Parse makes of its text. What is wrong is
 // a *SyntaxError about that text, or wraps ErrInvalid.
 func (b *Builder) Query() (*Query, error) {
@@ -269,6 +277,9 @@ func (b *Builder) Query() (*Query, error) {
 	}
 	if b.offset != 0 {
 		parts = append(parts, fmt.Sprint("offset ", b.offset))
+	}
+	if b.after != "" {
+		parts = append(parts, "after "+strconv.Quote(b.after))
 	}
 	if err != nil {
 		return nil, err

@@ -154,6 +154,11 @@ type source struct {
 	columns map[string]*column
 	shown   []string // what a row has where nothing is selected
 	scan    func(*scanner) error
+	// at returns where the item in scope is within its run, as place has it.
+	at func(*scope) (first, second string, number uint64)
+	// sequence are the columns that items of a run are found in the order of; no two
+	// are equal in all of them.
+	sequence []string
 }
 
 var sources = map[Source]*source{}
@@ -163,12 +168,18 @@ func init() {
 		source
 		own []*column
 	}{
-		{source{name: Runs, shown: []string{"id", "status", "name", "namespace", "created", "took", "version", "tags"}}, nil},
-		{source{name: KV, tag: op.KV, scan: (*scanner).kv, shown: []string{"run.id", "key", "value", "version"}}, kvColumns},
-		{source{name: Events, tag: op.Event, scan: (*scanner).events, shown: []string{"run.id", "stream", "sequence", "time", "type", "payload"}}, eventColumns},
-		{source{name: States, tag: op.StateMachine, scan: (*scanner).states, shown: []string{"run.id", "name", "state", "data", "version"}}, stateColumns},
-		{source{name: Spans, tag: op.Trace, scan: (*scanner).spans, shown: []string{"run.id", "id", "kind", "name", "status", "start", "took", "error"}}, spanColumns},
-		{source{name: Vectors, tag: op.Vector, scan: (*scanner).vectors, shown: []string{"run.id", "collection", "key", "metadata", "version"}}, append(vectorColumns, text("collection", func(s *scope) string { return s.of }))},
+		{source{name: Runs, shown: []string{"id", "status", "name", "namespace", "created", "took", "version", "tags"},
+			at: func(*scope) (string, string, uint64) { return "", "", 0 }}, nil},
+		{source{name: KV, tag: op.KV, scan: (*scanner).kv, shown: []string{"run.id", "key", "value", "version"}, sequence: []string{"key"},
+			at: func(s *scope) (string, string, uint64) { return s.kv.Key, "", 0 }}, kvColumns},
+		{source{name: Events, tag: op.Event, scan: (*scanner).events, shown: []string{"run.id", "stream", "sequence", "time", "type", "payload"}, sequence: []string{"stream", "sequence"},
+			at: func(s *scope) (string, string, uint64) { return s.event.Stream, "", s.event.Sequence }}, eventColumns},
+		{source{name: States, tag: op.StateMachine, scan: (*scanner).states, shown: []string{"run.id", "name", "state", "data", "version"}, sequence: []string{"name"},
+			at: func(s *scope) (string, string, uint64) { return s.cell.Name, "", 0 }}, stateColumns},
+		{source{name: Spans, tag: op.Trace, scan: (*scanner).spans, shown: []string{"run.id", "id", "kind", "name", "status", "start", "took", "error"}, sequence: []string{"id"},
+			at: func(s *scope) (string, string, uint64) { return "", "", uint64(s.span.ID) }}, spanColumns},
+		{source{name: Vectors, tag: op.Vector, scan: (*scanner).vectors, shown: []string{"run.id", "collection", "key", "metadata", "version"}, sequence: []string{"collection", "key"},
+			at: func(s *scope) (string, string, uint64) { return s.of, s.vector.Key, 0 }}, append(vectorColumns, text("collection", func(s *scope) string { return s.of }))},
 	} {
 		s.columns = map[string]*column{}
 		for _, c := range runColumns {

@@ -310,6 +310,8 @@ func TestClosedStore(t *testing.T) {
 	}
 	_, err = f.Explain(query.MustParse("runs"))
 	require.ErrorIs(t, err, inmem.ErrClosed)
+	_, err = r.Explain(query.MustParse("runs"))
+	require.ErrorIs(t, err, inmem.ErrClosed)
 	for _, err := range f.Query(ctx, "nonsense") {
 		require.ErrorIs(t, err, query.ErrInvalid)
 	}

@@ -30,7 +30,7 @@ func TestErrorsNameTheColumn(t *testing.T) {
 		{`runs where name >`, 18, "expected a value, and found the end"},
 		{`runs where name > limit 3`, 19, "expected a value, and found limit"},
 		{`runs where name == limit 3`, 20, "expected a value, and found limit"},
-		{`runs where name "x"`, 17, `expected an operator such as == or and, or one of where, select, group by, count, sum, min, max, avg, order by, limit, offset, and found "x"`},
+		{`runs where name "x"`, 17, `expected an operator such as == or and, or one of where, select, group by, count, sum, min, max, avg, order by, limit, offset, after, and found "x"`},
 		{`runs where name == "x`, 20, "has no end"},
 		{`runs where (name == "x"`, 24, `the query ends where ")" is missing`},
 		{`runs where name == "x")`, 23, `")" closes nothing`},

@@ -129,3 +129,34 @@ func ExampleWhere() {
 	// Output:
 	// doc1
 }
+
+// Rows a page at a time: each begins behind the last row of the one before,
+// whatever was written meanwhile.
+func ExamplePage() {
+	db := exampleStore()
+	defer db.Close()
+	q := query.MustParse(`kv select run.name, key order by value.age desc limit 3`)
+	for {
+		rows, next, err := query.Page(ctx, db, q)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, row := range rows {
+			fmt.Println(row.Values()...)
+		}
+		if next == "" {
+			break
+		}
+		fmt.Println("… next page")
+		// The cursor is a text: it may be kept, or be part of a link.
+		if q, err = q.After(next); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// Oslo user/1
+	// Rome user/1
+	// Oslo user/2
+	// … next page
+	// Rome user/2
+}

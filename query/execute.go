@@ -29,8 +29,10 @@ type Store interface {
 	// Open returns what is in a run, and loads it where that is needed. The error
 	// is a run.ErrNotFound where there is no such run.
 	Open(id run.ID) (*Faces, error)
-	// Parallel reports whether several goroutines may open runs and read them.
-	Parallel() bool
+	// Only is the ID of the single run there is, where it may be opened and read by
+	// one goroutine alone; zero = there are all runs of a store, for any number of
+	// goroutines.
+	Only() run.ID
 }
 
 // Execute finds what the query asks for. Each run is looked at as of one version,
@@ -41,21 +43,35 @@ type Store interface {
 // where the last key is descending, in the reverse of that. Groups come by what
 // they are grouped by.
 //
-// The loop ends after an error: ctx.Err(), a *MemoryError, what the store says.
+// The loop ends after an error: ctx.Err(), a *MemoryError, a *CursorError where the
+// cursor is of a query over other runs, what the store says.
 func Execute(ctx context.Context, store Store, q *Query) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		p, err := newPlan(q, store.Now())
+		p, err := planOver(store, q)
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err == nil {
 			x := &execution{ctx: ctx, store: store, plan: p, columns: q.Columns()}
+			if q.limit >= 0 {
+				x.issuer = &issuer{q.fingerprint, p.now, store.Only()}
+			}
 			err = x.rows(yield)
 		}
 		if err != nil && !errors.Is(err, errStop) {
 			yield(Row{}, err)
 		}
 	}
+}
+
+// planOver is the plan of a query over what there is.
+func planOver(store Store, q *Query) (*plan, error) {
+	only := store.Only()
+	p, err := newPlan(q, store.Now(), !only.IsZero())
+	if err == nil && q.after != nil {
+		err = p.fits(q.after, only)
+	}
+	return p, err
 }
 
 // errStop ends what is under way: enough was found, or the caller wants no more.
@@ -67,6 +83,7 @@ type execution struct {
 	store   Store
 	plan    *plan
 	columns []string
+	issuer  *issuer      // of cursors; nil = rows have none
 	kept    atomic.Int64 // bytes of rows or groups
 }
 
@@ -84,7 +101,7 @@ func (x *execution) most() int {
 	if q.limit < 0 {
 		return -1
 	}
-	return q.offset + q.limit
+	return q.skipped() + q.limit
 }
 
 // rows gives the rows to yield. The error is errStop where yield wants no more.
@@ -93,7 +110,7 @@ func (x *execution) rows(yield func(Row, error) bool) error {
 	if q.limit == 0 {
 		return nil
 	}
-	out := &output{x: x, yield: yield, skip: q.offset, left: q.limit}
+	out := &output{x: x, yield: yield, skip: q.skipped(), left: q.limit}
 	switch {
 	case q.grouped():
 		return x.grouped(out)
@@ -102,7 +119,7 @@ func (x *execution) rows(yield func(Row, error) bool) error {
 	}
 	return x.each(func(b *batch) error {
 		for i := range b.entries {
-			if err := out.row(b.entries[i].row); err != nil {
+			if err := out.row(&b.entries[i]); err != nil {
 				return err
 			}
 		}
@@ -117,12 +134,16 @@ type output struct {
 	skip, left int // rows; left < 0 = all
 }
 
-func (o *output) row(values []any) error {
+func (o *output) row(e *entry) error {
 	if o.skip > 0 {
 		o.skip--
 		return nil
 	}
-	if !o.yield(Row{o.x.columns, values}, nil) {
+	r := Row{columns: o.x.columns, values: e.row}
+	if o.x.issuer != nil {
+		r.from = &origin{o.x.issuer, e.keys, e.at}
+	}
+	if !o.yield(r, nil) {
 		return errStop
 	}
 	if o.left--; o.left == 0 {
@@ -137,7 +158,7 @@ func (x *execution) each(fn func(*batch) error) error {
 	switch {
 	case x.plan.none:
 		return nil
-	case x.store.Parallel() && x.plan.id == nil && x.plan.q.source.scan != nil && runtime.GOMAXPROCS(0) > 1:
+	case x.store.Only().IsZero() && x.plan.id == nil && x.plan.q.source.scan != nil && runtime.GOMAXPROCS(0) > 1:
 		return x.parallel(fn)
 	}
 	c := x.newCollector(x.ctx, fn)
@@ -159,13 +180,13 @@ func (x *execution) each(fn func(*batch) error) error {
 func (x *execution) runs() iter.Seq[*run.Info] {
 	p := x.plan
 	if p.id == nil {
-		return x.store.Runs(&p.runs)
+		return p.passed(x.store.Runs(&p.runs))
 	}
-	return func(yield func(*run.Info) bool) {
+	return p.passed(func(yield func(*run.Info) bool) {
 		if info, ok := x.store.Run(*p.id); ok && p.runs.Match(info) {
 			yield(info)
 		}
-	}
+	})
 }
 
 // batch is some of what was found: rows, or groups.
@@ -260,7 +281,7 @@ func (c *collector) run(info *run.Info) error {
 	if ok, err := c.matches(); !ok || err != nil {
 		return err
 	}
-	c.scanner.faces = faces
+	c.scanner.faces, c.scanner.begin = faces, p.beginIn(info.ID)
 	return p.q.source.scan(&c.scanner)
 }
 
@@ -280,7 +301,11 @@ func (c *collector) row() error {
 	if err != nil {
 		return err
 	}
-	c.batch.entries = append(c.batch.entries, entry{row: values})
+	e := entry{row: values}
+	if c.x.issuer != nil {
+		e.at = c.scanner.scope.keptPlace(c.x.plan.q.source)
+	}
+	c.batch.entries = append(c.batch.entries, e)
 	c.found++
 	if most := c.x.most(); most >= 0 && c.found >= most {
 		return errEnough

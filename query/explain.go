@@ -26,21 +26,38 @@ type Plan struct {
 	Filter []string `json:"filter,omitempty"`
 	// Order says how rows come into their order.
 	Order string `json:"order"`
+	// After says what is done about the rows up to the cursor.
+	After string `json:"after,omitempty"`
 	// Nothing is true where the conditions exclude each other.
 	Nothing bool `json:"nothing,omitempty"`
-	Limit   int  `json:"limit"` // -1 = none
-	Offset  int  `json:"offset,omitempty"`
+	Limit   int  `json:"limit"`            // -1 = none
+	Offset  int  `json:"offset,omitempty"` // 0 behind a cursor
 	// Memory bounds what is kept, in bytes; 0 = nothing is.
 	Memory int64 `json:"memory,omitempty"`
 }
 
-// Explain says how the query is executed at a time, which is what now() says.
+// Explain says how the query is executed over all runs of a store, at a time, which
+// is what now() says.
 func (q *Query) Explain(now time.Time) (Plan, error) {
-	p, err := newPlan(q, now)
+	p, err := newPlan(q, now, false)
 	if err != nil {
 		return Plan{}, err
 	}
-	out := Plan{Source: q.source.name, Items: p.items.used, Nothing: p.none || q.limit == 0, Limit: q.limit, Offset: q.offset}
+	return p.explain(), nil
+}
+
+// Explain says how Execute would do it, without doing so.
+func Explain(store Store, q *Query) (Plan, error) {
+	p, err := planOver(store, q)
+	if err != nil {
+		return Plan{}, err
+	}
+	return p.explain(), nil
+}
+
+func (p *plan) explain() Plan {
+	q := p.q
+	out := Plan{Source: q.source.name, Items: p.items.used, Nothing: p.none || q.limit == 0, Limit: q.limit, Offset: q.skipped()}
 	if p.id != nil {
 		out.Runs = append(out.Runs, "id = "+p.id.String())
 	}
@@ -51,11 +68,39 @@ func (q *Query) Explain(now time.Time) (Plan, error) {
 	for _, test := range p.tests {
 		out.Filter = append(out.Filter, test.text)
 	}
-	out.Order, out.Memory = p.howOrdered(), q.memory
-	if !q.grouped() && (len(q.orders) == 0 || p.natural) {
+	out.Order, out.After, out.Memory = p.howOrdered(), p.howAfter(), q.memory
+	if p.natural {
 		out.Memory = 0
 	}
-	return out, nil
+	return out
+}
+
+// howAfter says what a cursor does.
+func (p *plan) howAfter() string {
+	c := p.q.after
+	switch {
+	case c == nil:
+		return ""
+	case p.begin != nil:
+		return "reading begins behind " + p.begin.String()
+	case p.q.grouped():
+		return "groups up to the cursor's are left out, once they are sorted"
+	}
+	return "rows up to the cursor's are found, and left out"
+}
+
+// String is the place for people.
+func (p *place) String() string {
+	text := "run " + p.run.String()
+	for _, name := range []string{p.first, p.second} {
+		if name != "" {
+			text += ", " + strconv.Quote(name)
+		}
+	}
+	if p.number > 0 {
+		text += ", " + strconv.FormatUint(p.number, 10)
+	}
+	return text
 }
 
 func (p *plan) howOrdered() string {
@@ -83,10 +128,12 @@ func (p *plan) howOrdered() string {
 		return "groups, kept, then sorted by " + strings.Join(names(q.groups), ", ")
 	case by == "":
 		return "as found: by run, then as in the run; nothing is kept"
-	case p.natural:
+	case p.natural && q.source.name == Runs:
 		return by + ", as the index has it; nothing is kept"
+	case p.natural:
+		return by + ", as found; nothing is kept"
 	case q.limit >= 0:
-		return fmt.Sprintf("the first %d by %s, in a heap", q.offset+q.limit, by)
+		return fmt.Sprintf("the first %d by %s, in a heap", q.skipped()+q.limit, by)
 	}
 	return "all rows kept, then sorted by " + by
 }
@@ -150,6 +197,7 @@ func (p Plan) String() string {
 		line("filter", p.Filter, "none")
 	}
 	line("order", []string{p.Order}, "")
+	line("after", []string{p.After}, "")
 	if p.Limit >= 0 || p.Offset > 0 {
 		limit := "none"
 		if p.Limit >= 0 {

@@ -76,3 +76,53 @@ func FuzzValues(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCursor: whatever is behind a cursor's fingerprint, a query says that it is no
+// cursor of it, or goes on somewhere; and what is one is written in one way only.
+func FuzzCursor(f *testing.F) {
+	fix := newFixture(f)
+	r, _ := fix.someOfEverything()
+	var queries []*query.Query
+	for _, text := range []string{
+		`runs`, `kv`, `kv order by key desc`, `kv order by value, run.created desc`, `kv group by key count order by count desc`, `kv where deadline > now() - 1h`,
+		`events`, `events where stream == "main" order by sequence desc`, `states`, `spans`, `spans order by id desc`, `vectors`,
+	} {
+		q := query.MustParse(text)
+		queries = append(queries, q)
+		for _, of := range []query.Executor{fix.DB, r} {
+			for row, err := range of.Execute(ctx, q.Limited(2)) {
+				require.NoError(f, err)
+				cursor, err := row.Cursor()
+				require.NoError(f, err)
+				f.Add(query.Forged(cursor))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, q := range queries {
+			cursor := query.Forge(q, body)
+			behind, err := q.After(cursor)
+			if err != nil {
+				require.ErrorIs(t, err, query.ErrCursor)
+				continue
+			}
+			again, err := query.Again(cursor)
+			require.NoError(t, err)
+			require.Equal(t, cursor, again)
+			for _, of := range []query.Executor{fix.DB, r} {
+				for row, err := range of.Execute(ctx, behind.Limited(3)) {
+					if err != nil {
+						require.ErrorIs(t, err, query.ErrCursor)
+						break
+					}
+					_, err = row.Cursor()
+					require.NoError(t, err)
+				}
+			}
+			_, err = fix.Explain(behind)
+			if err != nil {
+				require.ErrorIs(t, err, query.ErrCursor)
+			}
+		}
+	})
+}

@@ -35,7 +35,7 @@ func newGroups(x *execution) *groups {
 // appendKey appends a value so that equal ones, and only these, are equal bytes.
 // Numbers are equal if they are the same number, whole or not.
 func appendKey(b []byte, v any) []byte {
-	if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1<<62 {
+	if f, ok := v.(float64); ok && f == math.Trunc(f) && f >= -1<<63 && f < 1<<63 {
 		v = int64(f)
 	}
 	b = append(b, byte('0'+rank(v)))
@@ -215,13 +215,44 @@ func (x *execution) grouped(out *output) error {
 		}
 		rows = append(rows, row)
 	}
-	slices.SortFunc(rows, func(a, b []any) int { return q.compareGroups(a, b) })
-	for _, row := range rows {
-		if err := out.row(row); err != nil {
+	slices.SortFunc(rows, q.compareGroups)
+	for _, row := range q.behindGroup(rows) {
+		e := entry{row: row}
+		if x.issuer != nil {
+			e.keys = q.groupKeys(row)
+		}
+		if err := out.row(&e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// groupKeys are what a cursor has of a group: what it is ordered by, and then what
+// is grouped by.
+func (q *Query) groupKeys(row []any) []any {
+	keys := make([]any, 0, len(q.orders)+len(q.groups))
+	for _, o := range q.orders {
+		keys = append(keys, row[o.column])
+	}
+	return append(keys, row[:len(q.groups)]...)
+}
+
+// behindGroup returns the groups, which are in order, that come behind the cursor.
+func (q *Query) behindGroup(rows [][]any) [][]any {
+	if q.after == nil {
+		return rows
+	}
+	last := make([]any, len(q.groups)+len(q.aggregates))
+	copy(last, q.after.keys[len(q.orders):])
+	for i, o := range q.orders {
+		last[o.column] = q.after.keys[i]
+	}
+	first, found := slices.BinarySearchFunc(rows, last, q.compareGroups)
+	if found {
+		first++
+	}
+	return rows[first:]
 }
 
 func (q *Query) compareGroups(a, b []any) int {

@@ -10,7 +10,8 @@ import (
 type entry struct {
 	row       []any
 	keys      []any
-	nth, item int // where it was found: the run's place, and the item's within it
+	nth, item int    // where it was found: the run's place, and the item's within it
+	at        *place // the same for a cursor; nil where there will be none
 	bytes     int64
 }
 
@@ -71,13 +72,18 @@ func (c *collector) rank() error {
 	}
 	e := entry{keys: keys, nth: c.nth, item: c.item}
 	c.item++
-	if !c.top.wants(&e) {
+	p := c.x.plan
+	if p.q.after != nil && !p.behind(keys, c.scanner.scope) || !c.top.wants(&e) {
 		return nil
 	}
 	if e.row, err = c.values(); err != nil {
 		return err
 	}
 	e.bytes = 96
+	if c.x.issuer != nil {
+		e.at = c.scanner.scope.keptPlace(p.q.source)
+		e.bytes += int64(88 + len(e.at.first) + len(e.at.second))
+	}
 	for _, list := range [][]any{keys, e.row} {
 		for _, v := range list {
 			e.bytes += sizeOf(v)
@@ -116,7 +122,7 @@ func (x *execution) ordered(out *output) error {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
-		if err := out.row(all.entries[i].row); err != nil {
+		if err := out.row(&all.entries[i]); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package query
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr/conf"
@@ -21,7 +20,7 @@ const (
 // keywords begin clauses, wherever they stand outside of brackets and not behind
 // a dot.
 var keywords = map[string]bool{
-	"where": true, "select": true, "group": true, "order": true, "limit": true, "offset": true,
+	"where": true, "select": true, "group": true, "order": true, "limit": true, "offset": true, "after": true,
 	"count": true, "sum": true, "min": true, "max": true, "avg": true,
 }
 
@@ -29,7 +28,7 @@ var keywords = map[string]bool{
 var aggregateWords = map[string]bool{"count": true, "sum": true, "min": true, "max": true, "avg": true}
 
 // clauses is how a query goes on, for people.
-const clauses = "where, select, group by, count, sum, min, max, avg, order by, limit, offset"
+const clauses = "where, select, group by, count, sum, min, max, avg, order by, limit, offset, after"
 
 // textParser reads the clauses of a query; what is within them is for expr.
 type textParser struct {
@@ -96,21 +95,31 @@ func (p *textParser) query() (*Query, error) {
 		}
 		return nil, p.fail("expected one of %s, and found %s", clauses, p.found())
 	}
-	q.text = p.written()
+	q.text = p.written(len(p.tokens) - 1)
 	return q, p.distinct(q)
 }
 
-// written is the text with its arguments in their places.
-func (p *textParser) written() string {
+// written is the text up to a token, with its arguments in their places.
+func (p *textParser) written(end int) string {
 	var s strings.Builder
 	from := 0
-	for _, t := range p.tokens {
-		if t.kind == tokenLiteral && strings.HasPrefix(t.text, "$") {
-			s.WriteString(string(p.runes[from:t.from]) + writtenConstant(t.value))
+	for i := range p.tokens[:end] {
+		if t := &p.tokens[i]; t.isArgument() {
+			s.WriteString(string(p.runes[from:t.from]) + t.written())
 			from = t.to
 		}
 	}
-	return strings.TrimSpace(s.String() + string(p.runes[from:]))
+	return strings.TrimSpace(s.String() + string(p.runes[from:p.tokens[end].from]))
+}
+
+func (t *token) isArgument() bool { return t.kind == tokenLiteral && t.text[0] == '$' }
+
+// written is the token as it stands in the text, an argument as what it is.
+func (t *token) written() string {
+	if t.isArgument() {
+		return writtenConstant(t.value)
+	}
+	return t.text
 }
 
 // distinct makes sure that columns can be told apart by name.
@@ -299,43 +308,6 @@ func (p *textParser) orderKey(q *Query) (*ordering, error) {
 		}
 	}
 	return nil, failAt(p.whole, begin, "groups have no column %s to order by; they have %s", name, strings.Join(columns, ", "))
-}
-
-// bounds reads limit and offset, in either order.
-func (p *textParser) bounds(q *Query) error {
-	seen := map[string]bool{}
-	for {
-		word := p.now().text
-		if (word != "limit" && word != "offset") || p.now().kind != tokenWord || seen[word] {
-			return nil
-		}
-		seen[word] = true
-		p.i++
-		n, err := p.count(word)
-		if err != nil {
-			return err
-		}
-		if word == "limit" {
-			q.limit = n
-		} else {
-			q.offset = n
-		}
-	}
-}
-
-func (p *textParser) count(of string) (int, error) {
-	t := p.now()
-	n, err := strconv.ParseInt(strings.ReplaceAll(t.text, "_", ""), 10, 32)
-	if given, ok := t.value.(int64); ok && t.kind == tokenLiteral {
-		n, err = given, nil
-	} else if t.kind != tokenNumber {
-		err = strconv.ErrSyntax
-	}
-	if err != nil || n < 0 || n > 1<<31-1 {
-		return 0, p.fail("expected a whole number behind %s, and found %s", of, p.found())
-	}
-	p.i++
-	return int(n), nil
 }
 
 // expression reads up to where a clause or an item of a list ends.

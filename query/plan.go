@@ -12,7 +12,8 @@ import (
 // plan is how a query is executed: as of a time, because now() is a constant of
 // the plan. Any number of goroutines may follow one.
 type plan struct {
-	q *Query
+	q   *Query
+	now time.Time
 
 	runs     run.Filter // chooses by the index of runs
 	id       *run.ID    // the only run that can match
@@ -25,12 +26,18 @@ type plan struct {
 	selected   []*value // or groups, of grouped queries
 	aggregates []*value // nil for count
 	orders     []*value // nil where a column of a group is the key
-	natural    bool     // runs come in the order that is asked for
+	natural    bool     // items are found in the order that is asked for, or, if …
+	reverse    bool     // … they are looked through from the last to the first
+	begin      *place   // of what is natural: what comes before, and this, is not wanted
 }
 
-// newPlan binds everything in a query, and finds out what narrows it.
-func newPlan(q *Query, now time.Time) (*plan, error) {
-	p := &plan{q: q, runs: run.Filter{Spaces: true}}
+// newPlan binds everything in a query, and finds out what narrows it: over a store,
+// or over a single run.
+func newPlan(q *Query, now time.Time, single bool) (*plan, error) {
+	if q.after != nil {
+		now = q.after.now // what was settled on the first page
+	}
+	p := &plan{q: q, now: now, runs: run.Filter{Spaces: true}}
 	b := &binder{source: q.source, now: now, calls: conf.FunctionsTable{}}
 	if q.where != nil {
 		if err := p.conditions(b, q.where); err != nil {
@@ -67,16 +74,10 @@ func newPlan(q *Query, now time.Time) (*plan, error) {
 		}
 		p.orders = append(p.orders, v)
 	}
-	p.order()
-	return p, nil
-}
-
-// order sees whether the index of runs has the order that is asked for.
-func (p *plan) order() {
-	if p.q.source.name != Runs || len(p.orders) != 1 || p.orders[0] == nil || p.orders[0].column != "created" {
-		return
+	if !q.grouped() {
+		p.order(single || p.id != nil)
 	}
-	p.natural, p.runs.Reverse = true, p.q.orders[0].desc
+	return p, nil
 }
 
 func (b *binder) one(c *clause) (*value, error) {

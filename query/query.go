@@ -2,6 +2,7 @@ package query
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,8 +24,12 @@ type Query struct {
 	aggregates []*aggregate
 	orders     []*ordering
 	limit      int // -1 = none
-	offset     int
+	offset     int // not of what comes behind a cursor: it was passed over before
+	after      *cursor
 	memory     int64
+
+	head        string  // the text up to limit, offset and after
+	fingerprint [8]byte // of all but limit and after
 }
 
 // clause is an expression of a query's text.
@@ -65,7 +70,7 @@ func Parse(text string, args ...any) (*Query, error) {
 		return nil, err
 	}
 	// All names and types are looked at now. What time it is makes no difference.
-	if _, err := newPlan(q, time.Unix(0, 0)); err != nil {
+	if _, err := newPlan(q, time.Unix(0, 0), false); err != nil {
 		return nil, err
 	}
 	return q, nil
@@ -121,6 +126,76 @@ func (q *Query) Bounded(bytes int64) *Query {
 		out.memory = DefaultMemory
 	}
 	return &out
+}
+
+// Limit returns how many rows there are at most; -1 = as many as there are.
+func (q *Query) Limit() int { return q.limit }
+
+// Limited returns the query with another limit; negative = none. Cursors of one are
+// good for the other.
+func (q *Query) Limited(n int) *Query {
+	out := *q
+	out.limit = max(n, -1)
+	out.text = out.rewritten()
+	return &out
+}
+
+// After returns the query as it goes on behind a cursor of it, one that
+// Row.Cursor or Page returned; "" = from the beginning. What now() says and what
+// offset leaves out was settled on the first page. The error is a *CursorError:
+// it is no cursor, or one of a query that differs in more than its limit.
+func (q *Query) After(cursor string) (*Query, error) {
+	out := *q
+	out.after = nil
+	if cursor != "" {
+		c, err := parseCursor(cursor)
+		if err != nil {
+			return nil, err
+		}
+		if err := q.owns(c); err != nil {
+			return nil, err
+		}
+		out.after = c
+	}
+	out.text = out.rewritten()
+	return &out, nil
+}
+
+// owns makes sure that a cursor is one of the query.
+func (q *Query) owns(c *cursor) error {
+	keys := 0 // where the place says it
+	if q.grouped() {
+		keys = len(q.orders) + len(q.groups)
+	} else if len(c.keys) > 0 {
+		keys = len(q.orders)
+	}
+	if c.fingerprint != q.fingerprint || (c.at == nil) != q.grouped() || len(c.keys) != keys {
+		return &CursorError{Reason: "it is of another query: ask that one, in which only limit may be another, or leave it out to begin anew"}
+	}
+	return nil
+}
+
+// rewritten is the query's text with its bounds as they are now.
+func (q *Query) rewritten() string {
+	text := q.head
+	if q.limit >= 0 {
+		text += " limit " + strconv.Itoa(q.limit)
+	}
+	if q.offset > 0 {
+		text += " offset " + strconv.Itoa(q.offset)
+	}
+	if q.after != nil {
+		text += " after " + strconv.Quote(q.after.text)
+	}
+	return text
+}
+
+// skipped is how many of the rows that are found are left out.
+func (q *Query) skipped() int {
+	if q.after != nil {
+		return 0
+	}
+	return q.offset
 }
 
 // grouped reports whether rows are groups of items.

@@ -12,6 +12,7 @@ import (
 type Row struct {
 	columns []string
 	values  []any
+	from    *origin // of its cursor; nil = it has none
 }
 
 // Columns returns the names of the row's columns, in order: for all rows of a

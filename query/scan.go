@@ -29,6 +29,7 @@ type scanner struct {
 	plan  *plan
 	faces *Faces
 	scope *scope
+	begin *place       // in the run; nil = at its beginning
 	found func() error // told of each item that matches, which is in scope
 }
 
@@ -46,9 +47,36 @@ func (s *scanner) item() error {
 	return s.found()
 }
 
+// keys returns the range of keys, or names, that are to be read; none where there
+// cannot be any. Last is that of the item that was found last.
+func (s *scanner) keys(last string) (from, to string, none bool) {
+	from, to = s.plan.items.from, s.plan.items.to
+	switch {
+	case s.begin == nil:
+	case !s.plan.reverse:
+		from = max(from, last+"\x00")
+	case last == "":
+		none = true // nothing comes before it
+	case to == "" || last < to:
+		to = last
+	}
+	return from, to, none || to != "" && from >= to
+}
+
 func (s *scanner) kv() error {
-	a, sc := &s.plan.items, s.scope
-	for it, err := range s.faces.KV.Range(s.ctx, a.from, a.to, kv.Lend()) {
+	sc, last := s.scope, ""
+	if s.begin != nil {
+		last = s.begin.first
+	}
+	from, to, none := s.keys(last)
+	if none {
+		return nil
+	}
+	opts := []kv.ListOption{kv.Lend()}
+	if s.plan.reverse {
+		opts = append(opts, kv.Reverse())
+	}
+	for it, err := range s.faces.KV.Range(s.ctx, from, to, opts...) {
 		if err != nil {
 			return err
 		}
@@ -68,7 +96,11 @@ func (s *scanner) events() error {
 	if stream := s.plan.items.stream; stream != "" {
 		return s.streamOf(stream)
 	}
-	for stream, err := range s.faces.Events.Streams(s.ctx) {
+	first := ""
+	if s.begin != nil {
+		first = s.begin.first
+	}
+	for stream, err := range s.faces.Events.StreamsFrom(s.ctx, first) {
 		if err == nil {
 			err = s.streamOf(stream)
 		}
@@ -79,12 +111,33 @@ func (s *scanner) events() error {
 	return nil
 }
 
+// numbers returns what sequences, or IDs, are to be read: after < n < before,
+// where before is not 0.
+func (s *scanner) numbers() (after, before uint64) {
+	after, before = s.plan.items.after, s.plan.items.before
+	switch {
+	case s.begin == nil:
+	case !s.plan.reverse:
+		after = max(after, s.begin.number)
+	case before == 0 || s.begin.number < before:
+		before = max(s.begin.number, 1)
+	}
+	return after, before
+}
+
 // streamOf reads one stream.
 func (s *scanner) streamOf(name string) error {
 	a := &s.plan.items
-	opts := []event.ReadOption{event.After(a.after), event.Types(a.types...)}
-	if a.before > 0 {
-		opts = append(opts, event.Before(a.before))
+	after, before := a.after, a.before
+	if s.begin != nil && s.begin.first == name {
+		after, before = s.numbers()
+	}
+	opts := []event.ReadOption{event.After(after), event.Types(a.types...)}
+	if before > 0 {
+		opts = append(opts, event.Before(before))
+	}
+	if s.plan.reverse {
+		opts = append(opts, event.Reverse())
 	}
 	if !a.since.IsZero() {
 		opts = append(opts, event.Since(a.since))
@@ -106,15 +159,17 @@ func (s *scanner) streamOf(name string) error {
 }
 
 func (s *scanner) states() error {
-	a := &s.plan.items
-	for cell, err := range s.faces.States.List(s.ctx, commonPrefix(a.from, a.to)) {
-		switch {
-		case err != nil:
+	last := ""
+	if s.begin != nil {
+		last = s.begin.first
+	}
+	from, to, none := s.keys(last)
+	if none {
+		return nil
+	}
+	for cell, err := range s.faces.States.Range(s.ctx, from, to) {
+		if err != nil {
 			return err
-		case a.to != "" && cell.Name >= a.to:
-			return nil
-		case cell.Name < a.from:
-			continue
 		}
 		s.scope.cell = &cell
 		s.scope.docs[0] = present(cell.Data)
@@ -133,22 +188,17 @@ func present(b []byte) document {
 	return document{raw: b}
 }
 
-// commonPrefix is what all texts between two begin with.
-func commonPrefix(from, to string) string {
-	n := 0
-	for n < len(from) && n < len(to) && from[n] == to[n] {
-		n++
-	}
-	return from[:n]
-}
-
 func (s *scanner) spans() error {
-	a := &s.plan.items
-	for span, err := range s.faces.Spans.List(s.ctx, trace.Filter{After: trace.ID(a.after)}) {
+	after, before := s.numbers()
+	filter := trace.Filter{After: trace.ID(after)}
+	if s.plan.reverse {
+		filter = trace.Filter{After: trace.ID(before), Reverse: true}
+	}
+	for span, err := range s.faces.Spans.List(s.ctx, filter) {
 		switch {
 		case err != nil:
 			return err
-		case a.before > 0 && uint64(span.ID) >= a.before:
+		case before > 0 && uint64(span.ID) >= before, uint64(span.ID) <= after:
 			return nil
 		}
 		s.scope.span = &span
@@ -169,7 +219,7 @@ func (s *scanner) vectors() error {
 		return err
 	}
 	for c, err := range s.faces.Vectors.Collections(s.ctx) {
-		if err == nil {
+		if err == nil && (s.begin == nil || c.Name >= s.begin.first) {
 			err = s.collection(c.Name)
 		}
 		if err != nil {
@@ -181,15 +231,16 @@ func (s *scanner) vectors() error {
 
 // collection reads the vectors of one, without their elements.
 func (s *scanner) collection(name string) error {
-	a := &s.plan.items
-	for it, err := range s.faces.Vectors.List(s.ctx, name, commonPrefix(a.from, a.to), vector.WithoutVectors()) {
+	from, to := s.plan.items.from, s.plan.items.to
+	if s.begin != nil && s.begin.first == name {
+		from, _, _ = s.keys(s.begin.second)
+	}
+	for it, err := range s.faces.Vectors.List(s.ctx, name, "", vector.WithoutVectors(), vector.From(from)) {
 		switch {
 		case err != nil:
 			return err
-		case a.to != "" && it.Key >= a.to:
+		case to != "" && it.Key >= to:
 			return nil
-		case it.Key < a.from:
-			continue
 		}
 		s.scope.of = name
 		s.scope.enterVector(&it)

@@ -36,7 +36,7 @@ func Where(text string, args ...any) (*Condition, error) {
 		return nil, p.fail("expected the end of the condition, and found %s", p.found())
 	}
 	b := &binder{source: filterSource, clause: c, calls: conf.FunctionsTable{}, timeless: true}
-	w := &Condition{text: p.written(), scopes: sync.Pool{New: func() any { return &scope{} }}}
+	w := &Condition{text: p.written(len(p.tokens) - 1), scopes: sync.Pool{New: func() any { return &scope{} }}}
 	for _, n := range conjunction(c.tree, nil) {
 		x, err := b.bind(n)
 		if err != nil {

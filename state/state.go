@@ -223,13 +223,28 @@ func (s Store) Delete(ctx context.Context, name string, opts ...WriteOption) err
 // List returns the cells whose names begin with prefix, in order of the names,
 // all as of one version. The loop ends after an error.
 func (s Store) List(ctx context.Context, prefix string) iter.Seq2[Cell, error] {
+	return s.scan(ctx, op.Prefix(cellPrefix+prefix))
+}
+
+// Range returns the cells with from <= name < to, as List does. An empty to has no
+// upper bound.
+func (s Store) Range(ctx context.Context, from, to string) iter.Seq2[Cell, error] {
+	r := op.Prefix(cellPrefix)
+	r.From += from
+	if to != "" {
+		r.To = cellPrefix + to
+	}
+	return s.scan(ctx, r)
+}
+
+func (s Store) scan(ctx context.Context, r op.Range) iter.Seq2[Cell, error] {
 	return func(yield func(Cell, error) bool) {
 		view, err := s.run.View()
 		if err != nil {
 			yield(Cell{}, err)
 			return
 		}
-		view.Scan(op.StateMachine, op.Prefix(cellPrefix+prefix), func(key string, it op.Item) bool {
+		view.Scan(op.StateMachine, r, func(key string, it op.Item) bool {
 			err := ctx.Err()
 			var c Cell
 			if err == nil {

@@ -210,6 +210,17 @@ func TestListAndHistory(t *testing.T) {
 		_, err := s.Init(ctx, name, state.Value{State: "0"})
 		require.NoError(t, err)
 	}
+	for _, c := range []struct {
+		from, to string
+		want     []string
+	}{{"", "", []string{"a", "ab", "b"}}, {"a", "b", []string{"a", "ab"}}, {"a\x00", "", []string{"ab", "b"}}, {"c", "", nil}, {"b", "a", nil}} {
+		var names []string
+		for cell, err := range s.Range(ctx, c.from, c.to) {
+			require.NoError(t, err)
+			names = append(names, cell.Name)
+		}
+		assert.Equal(t, c.want, names, "%q to %q", c.from, c.to)
+	}
 	wall.Add(1000)
 	_, err := s.Transition(ctx, "a", to("1"))
 	require.NoError(t, err)

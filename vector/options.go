@@ -23,7 +23,11 @@ func gather(opts []WriteOption) (o WriteOption, err error) {
 type ListOption struct {
 	bare  bool
 	limit int
+	from  string
 }
+
+// From leaves out the keys before one.
+func From(key string) ListOption { return ListOption{from: key} }
 
 // WithoutVectors leaves Item.Vector out.
 func WithoutVectors() ListOption { return ListOption{bare: true} }

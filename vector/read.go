@@ -54,6 +54,7 @@ func (s Store) List(ctx context.Context, collection, prefix string, opts ...List
 		if o.limit > 0 {
 			span.Limit = o.limit
 		}
+		span.From = max(span.From, prefixOf(collection)+o.from)
 	}
 	return func(yield func(Item, error) bool) {
 		view, _, err := s.find(collection)

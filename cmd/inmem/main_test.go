@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -52,9 +53,22 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "seedfaces": seedFacesCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
-			"hold": holdCmd, "write": writeCmd, "unfinished": unfinishedCmd, "freeze": freezeCmd, "frozen": frozenCmd, "thaw": thawCmd,
+			"hold": holdCmd, "write": writeCmd, "unfinished": unfinishedCmd, "freeze": freezeCmd, "frozen": frozenCmd, "thaw": thawCmd, "capture": captureCmd,
 		},
 	})
+}
+
+// captureCmd makes a variable of what the group of a pattern matches in what the
+// last command wrote: capture stdout|stderr NAME PATTERN
+func captureCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: capture stdout|stderr NAME PATTERN")
+	}
+	found := regexp.MustCompile(args[2]).FindStringSubmatch(ts.ReadFile(args[0]))
+	if len(found) != 2 {
+		ts.Fatalf("%s is not in %s", args[2], args[0])
+	}
+	ts.Setenv(args[1], found[1])
 }
 
 // codeCmd runs a program and demands its exit code: code N program args…

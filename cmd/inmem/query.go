@@ -23,7 +23,8 @@ type queryCmd struct {
 	At      *uint64 `help:"With --run: as it was at this version." placeholder:"VERSION"`
 	Memory  int64   `help:"The most that rows to be sorted, or groups, may take, in MiB; 0 = 256." placeholder:"MIB"`
 	Explain bool    `help:"Show how the query would be executed, and do not."`
-	JSON    bool    `name:"json" help:"One JSON object a line."`
+	After   string  `help:"Go on behind a page: what was printed after it." placeholder:"CURSOR"`
+	JSON    bool    `name:"json" help:"One JSON object a line; where more rows are left, the last has \"after\"."`
 }
 
 // Help is shown by --help.
@@ -33,7 +34,7 @@ func (*queryCmd) Help() string {
   runs | kv | events | states | spans | vectors
   [where CONDITION]
   [select EXPRESSION [as NAME], ...]  or  [group by EXPRESSION, ...] [count, sum(EXPRESSION), min, max, avg]
-  [order by EXPRESSION [desc], ...] [limit N] [offset N]
+  [order by EXPRESSION [desc], ...] [limit N] [offset N] [after CURSOR]
 
 Examples:
 
@@ -54,6 +55,11 @@ func (c *queryCmd) Run(a *app) error {
 	q, err := query.Parse(c.Text)
 	if err != nil {
 		return querySyntax(err)
+	}
+	if c.After != "" {
+		if q, err = q.After(c.After); err != nil {
+			return usage("", "%w", err)
+		}
 	}
 	switch {
 	case c.At != nil && c.RunID == "":
@@ -87,9 +93,17 @@ func (c *queryCmd) of(a *app, db *inmem.DB) (answerer, error) {
 }
 
 func (c *queryCmd) explain(a *app, db *inmem.DB, q *query.Query) error {
-	plan, err := db.Explain(q)
+	explain := db.Explain
+	if c.RunID != "" {
+		r, err := findRun(a, db, c.RunID)
+		if err != nil {
+			return err
+		}
+		explain = r.Explain
+	}
+	plan, err := explain(q)
 	if err != nil {
-		return err
+		return cursorUsage(err)
 	}
 	if c.JSON {
 		return a.json(plan)
@@ -104,29 +118,93 @@ const maxTable = 1000
 
 func (c *queryCmd) rows(a *app, q *query.Query, of answerer) error {
 	fresh := func() *table { return newTable(slices.Clone(q.Columns())...) }
-	t, found := fresh(), false
-	for row, err := range of.Execute(a.ctx, q) {
+	t, shown := fresh(), 0
+	var last pagedRow
+	for p, err := range paged(a.ctx, q, of) {
 		if err != nil {
-			return err
+			return cursorUsage(err)
 		}
-		found = true
+		shown++
+		last = p
 		if c.JSON {
-			if err := a.json(row); err != nil {
+			if err := a.json(p); err != nil {
 				return err
 			}
 			continue
 		}
-		t.row(rowCells(a.style, row, t)...)
+		t.row(rowCells(a.style, p.Row, t)...)
 		if len(t.rows) == maxTable {
 			t.print(a)
 			t = fresh()
 		}
 	}
 	t.print(a)
-	if !c.JSON && !found {
+	switch {
+	case last.err != nil:
+		a.say("more rows are left, but there is no going on: %v", last.err)
+	case c.JSON:
+	case shown == 0:
 		a.say("no rows")
+	case last.next != "":
+		a.say("more with --after %s", last.next)
 	}
 	return nil
+}
+
+// pagedRow is a row of a page. Where more are left, the last one knows from where
+// the query goes on, or why it cannot.
+type pagedRow struct {
+	query.Row
+	next string
+	err  error
+}
+
+// MarshalJSON is the row's, with "after" where more are left: no column can be
+// named so.
+func (p pagedRow) MarshalJSON() ([]byte, error) {
+	b, err := p.Row.MarshalJSON()
+	if err != nil || p.next == "" {
+		return b, err
+	}
+	return fmt.Appendf(b[:len(b)-1], ",%q:%q}", "after", p.next), nil
+}
+
+// paged returns the rows of a query as they come. With a limit each waits for the
+// next one, which says whether it is the last.
+func paged(ctx context.Context, q *query.Query, of answerer) iter.Seq2[pagedRow, error] {
+	ask := q
+	if q.Limit() > 0 {
+		ask = q.Limited(q.Limit() + 1)
+	}
+	return func(yield func(pagedRow, error) bool) {
+		var held pagedRow
+		n := 0
+		for row, err := range of.Execute(ctx, ask) {
+			if n++; err == nil && q.Limit() > 0 && n > q.Limit() {
+				held.next, held.err = held.Cursor()
+				break
+			}
+			if n > 1 && !yield(held, nil) {
+				return
+			}
+			if err != nil {
+				yield(pagedRow{}, err)
+				return
+			}
+			held = pagedRow{Row: row}
+		}
+		if n > 0 {
+			yield(held, nil)
+		}
+	}
+}
+
+// cursorUsage makes a wrong cursor an error of the command's use.
+func cursorUsage(err error) error {
+	if errors.Is(err, query.ErrCursor) {
+		return usage("", "%w", err)
+	}
+	return err
 }
 
 // rowCells are the values of a row for people. A column with a number in it is
