@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,7 +72,7 @@ func (b *binder) bind(n ast.Node) (*bound, error) {
 	case *ast.FloatNode:
 		return fixed(n.Value), nil
 	case *ast.StringNode:
-		return fixed(n.Value), nil
+		return fixed(b.clause.texts[n.Location().From]), nil
 	case *ast.ArrayNode:
 		return b.list(n)
 	case *ast.IdentifierNode, *ast.MemberNode, *ast.ChainNode:
@@ -111,6 +112,14 @@ func writtenConstant(v any) string {
 		return strconv.Quote(v)
 	case time.Time:
 		return v.UTC().Format(time.RFC3339Nano)
+	case int64:
+		if v == math.MinInt64 { // there is no number to put a sign before
+			return "(-9223372036854775807 - 1)"
+		}
+	case time.Duration:
+		if v == math.MinInt64 {
+			return "(-9223372036854775807ns - 1ns)"
+		}
 	case []any:
 		var items []string
 		for _, item := range v {
@@ -149,7 +158,7 @@ func (b *binder) path(n ast.Node) (*bound, error) {
 		}
 		return fixed(v), nil
 	}
-	if root.Value == "meta" {
+	if root.Value == "meta" && b.source.columns["metadata"] != nil {
 		root.Value = "metadata"
 	}
 	name, taken := root.Value, 0
@@ -165,6 +174,8 @@ func (b *binder) path(n ast.Node) (*bound, error) {
 		}
 	}
 	switch {
+	case c == nil && len(steps) == 0 && strings.EqualFold(root.Value, "null"):
+		return nil, b.fail(root, "no column is named %s: what is not there is nil", root.Value)
 	case c == nil && (root.Value != "run" || len(steps) == 0):
 		return nil, b.fail(root, "no column is named %s; %s have %s", root.Value, b.source.name, b.source.names())
 	case c == nil:
@@ -190,7 +201,15 @@ func (b *binder) steps(n ast.Node) (root *ast.IdentifierNode, steps path, err er
 		}
 		switch p := n.Property.(type) {
 		case *ast.StringNode:
-			return root, append(steps, newStep(p.Value)), nil
+			at := p.Location().From
+			name, quoted := b.clause.texts[at]
+			if !quoted {
+				name = p.Value
+			}
+			if _, ok := b.clause.literals[at]; ok {
+				return nil, nil, b.fail(p, "expected a name behind the dot: what is no name goes into brackets, as in value[\"7d\"] or value[$1]")
+			}
+			return root, append(steps, newStep(name)), nil
 		case *ast.IntegerNode:
 			return root, append(steps, step{index: p.Value}), nil
 		case *ast.IdentifierNode:
@@ -321,7 +340,11 @@ func (b *binder) apply(k kind, text string, call func(args []any) any, args ...*
 		values = append(values, x.value)
 	}
 	if constant {
-		return fixed(call(values))
+		x := fixed(call(values))
+		if x.kind == kindNil { // it cannot be computed, which is not the word nil
+			x.kind, x.text = k, text
+		}
+		return x
 	}
 	for _, x := range args {
 		nodes = append(nodes, b.nodeOf(x))

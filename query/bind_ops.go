@@ -170,12 +170,20 @@ func (b *binder) compare(n *ast.BinaryNode, op string, l, r *bound, text string)
 // comparable holds the kinds of two sides against each other, and a word against
 // those that a column can be.
 func (b *binder) comparable(n *ast.BinaryNode, l, r *bound) error {
+	for _, x := range []*bound{l, r} {
+		if x.fixed && x.value == nil && x.kind != kindNil {
+			return b.fail(n, "%s comes to nil, and a comparison with that is never true", x.text)
+		}
+	}
 	switch {
 	case l.kind == kindNil || r.kind == kindNil:
 		return b.fail(n, "nil is compared by == and != only")
 	case l.kind == kindList || l.kind == kindLabels || r.kind == kindList || r.kind == kindLabels:
 		return b.fail(n, "%s cannot be compared with %s", l.kind, r.kind)
 	case !fits(l.kind, r.kind):
+		if text, ok := r.value.(string); ok && r.fixed && (l.kind == kindTime && toTime(text) != nil || l.kind == kindDuration && toDuration(text) != nil) {
+			return b.fail(n, "%s is %s and %s is a text: write it without quotes", l.text, l.kind, r.text)
+		}
 		return b.fail(n, "%s is %s and %s is %s: they are never equal", l.text, l.kind, r.text, r.kind)
 	}
 	if word, ok := r.value.(string); ok && r.fixed {
@@ -269,14 +277,15 @@ func (b *binder) match(n *ast.BinaryNode, op string, l, r *bound, text string) (
 		}
 	}
 	fn := matchers[op]
-	if l.get == nil || !r.fixed {
+	part, isText := r.value.(string) // a constant that cannot be computed is none
+	if l.get == nil || !isText {
 		return b.apply(kindBool, text, func(args []any) any {
 			s, ok := args[0].(string)
 			part, ok2 := args[1].(string)
 			return ok && ok2 && fn(s, part)
 		}, l, r), nil
 	}
-	get, part := l.get, r.value.(string)
+	get := l.get
 	return &bound{
 		kind: kindBool, text: text, ofRun: l.ofRun, cond: l.condition(op, part),
 		test: func(s *scope) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Expr is an expression of a query that is being built: it has the text that
@@ -42,6 +43,9 @@ func V(v any) Expr {
 	c, ok := constantOf(v)
 	if !ok {
 		return Expr{err: fmt.Errorf("%w: a value of type %T", ErrInvalid, v)}
+	}
+	if t, is := c.(time.Time); is && !writable(t) {
+		return Expr{err: fmt.Errorf("%w: a time of the year %d: the language has those from 0 to 9999", ErrInvalid, t.Year())}
 	}
 	text := writtenConstant(c)
 	return Expr{text: text, joint: strings.HasPrefix(text, "-")}
@@ -104,8 +108,16 @@ func (e Expr) Missing() Expr { return e.with("==", nil) }
 // Present is the opposite of Missing.
 func (e Expr) Present() Expr { return e.with("!=", nil) }
 
-// In is true of what is equal to one of the values.
-func (e Expr) In(values ...any) Expr { return e.with("in", values) }
+// In is true of what is equal to one of the values, or, where a slice is all that
+// is given, to one of its values.
+func (e Expr) In(values ...any) Expr {
+	if len(values) == 1 {
+		if c, ok := constantOf(values[0]); ok && kindOf(c) == kindList {
+			return e.with("in", c)
+		}
+	}
+	return e.with("in", values)
+}
 
 // Among is true of what is in a JSON array, or a name among labels.
 func (e Expr) Among(of Expr) Expr { return e.with("in", of) }

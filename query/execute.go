@@ -162,10 +162,19 @@ func (x *execution) each(fn func(*batch) error) error {
 		return x.parallel(fn)
 	}
 	c := x.newCollector(x.ctx, fn)
+	size, left := 1, 1 // runs of the task, and how many of it are still to come
 	for info := range x.runs() {
 		if err := x.ctx.Err(); err != nil {
 			return err
 		}
+		if left == 0 {
+			if err := c.flush(); err != nil {
+				return err
+			}
+			size = nextTask(size)
+			left = size
+		}
+		left--
 		if err := c.run(info); err != nil {
 			if errors.Is(err, errEnough) {
 				break

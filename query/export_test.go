@@ -8,8 +8,11 @@ import (
 
 // Forge makes a cursor of a query that has the given bytes behind its fingerprint,
 // and a checksum that is right.
-func Forge(q *Query, body []byte) string {
-	b := append(append([]byte{cursorVersion}, q.fingerprint[:]...), body...)
+func Forge(q *Query, body []byte) string { return ForgeVersion(q, cursorVersion, body) }
+
+// ForgeVersion is Forge for another version.
+func ForgeVersion(q *Query, version byte, body []byte) string {
+	b := append(append([]byte{version}, q.fingerprint[:]...), body...)
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)))
 }
 

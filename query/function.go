@@ -104,7 +104,10 @@ func toDuration(v any) any {
 	case int64, float64:
 		return multiply(time.Second, v)
 	case string:
-		if d, ok := parseDuration(v); ok {
+		if d, ok := parseDuration(strings.TrimPrefix(v, "-")); ok {
+			if v[0] == '-' {
+				return -d
+			}
 			return d
 		}
 	}

@@ -22,10 +22,17 @@ type group struct {
 
 // sum is what an aggregate is made of.
 type sum struct {
-	n     int64 // values
-	total any   // of sum and avg
-	over  bool  // the total is more than there can be
+	total       // of sum and avg: of the kind, numbers or durations, that came first …
+	other total // … and of the other one, lest it matter whose first is looked at
+	n     int64 // of count
 	best  any   // of min and max
+}
+
+// total is the sum of some values of one kind.
+type total struct {
+	of   any   // nil = there are none
+	n    int64 // how many
+	over bool  // it is more than there can be
 }
 
 func newGroups(x *execution) *groups {
@@ -111,7 +118,7 @@ func (t *sum) take(fn string, v any) int64 {
 	case fn == "count":
 		t.n++
 	case fn == "sum" || fn == "avg":
-		t.add(v, 1)
+		t.add(total{of: v, n: 1})
 	case t.best == nil || (order(v, t.best) < 0) == (fn == "min") && order(v, t.best) != 0:
 		more := sizeOf(v)
 		if t.best != nil {
@@ -123,21 +130,23 @@ func (t *sum) take(fn string, v any) int64 {
 	return 0
 }
 
-// add adds n values, the sum of which is v. Other values than numbers or durations
-// are left out, and so are those of the other kind than the first.
-func (t *sum) add(v any, n int64) {
-	if k := kindOf(v); k != kindNumber && k != kindDuration || t.total != nil && kindOf(t.total) != k {
+// add adds a total. Other values than numbers or durations are left out.
+func (t *sum) add(v total) {
+	k := kindOf(v.of)
+	if k != kindNumber && k != kindDuration {
 		return
 	}
-	t.n += n
-	if t.total == nil {
-		t.total = v
-		return
+	to := &t.total
+	if to.of != nil && kindOf(to.of) != k {
+		to = &t.other
 	}
-	if total := add(t.total, v); total != nil {
-		t.total = total
+	to.n, to.over = to.n+v.n, to.over || v.over
+	if to.of == nil {
+		to.of = v.of
+	} else if both := add(to.of, v.of); both != nil {
+		to.of = both
 	} else {
-		t.over = true
+		to.over = true
 	}
 }
 
@@ -156,10 +165,8 @@ func (g *groups) merge(other *groups) error {
 			case "count":
 				t.n += f.n
 			case "sum", "avg":
-				t.over = t.over || f.over
-				if f.total != nil {
-					t.add(f.total, f.n)
-				}
+				t.add(f.total)
+				t.add(f.other)
 			default:
 				g.x.kept.Add(t.take(fn, f.best))
 				if f.best != nil {
@@ -174,7 +181,7 @@ func (g *groups) merge(other *groups) error {
 
 // size is about what a new group takes in memory, in bytes.
 func (g *group) size(key string) int64 {
-	bytes := int64(128 + len(key) + 96*len(g.sums))
+	bytes := int64(128 + len(key) + 144*len(g.sums))
 	for _, v := range g.values {
 		bytes += sizeOf(v)
 	}
@@ -188,12 +195,12 @@ func (t *sum) result(fn string) any {
 		return t.n
 	case fn == "min" || fn == "max":
 		return t.best
-	case t.over || t.total == nil:
+	case t.over || t.of == nil:
 		return nil
 	case fn == "avg":
-		return divide(t.total, t.n)
+		return divide(t.of, t.total.n)
 	}
-	return t.total
+	return t.of
 }
 
 // grouped puts the groups in order, which are by what they are grouped by unless

@@ -3,10 +3,12 @@ package query
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // MaxText bounds a query's text, in bytes.
@@ -33,7 +35,7 @@ type token struct {
 	from, to int
 	depth    int    // how many brackets are open around it
 	text     string // as it is written
-	value    any    // of a literal
+	value    any    // of a literal, or of a text
 	member   bool   // a word behind a dot
 }
 
@@ -47,6 +49,9 @@ type lexer struct {
 	open  []rune // the brackets that are to close what is open
 	list  []token
 }
+
+// twoSigns are the signs of two characters.
+var twoSigns = []string{"==", "!=", "<=", ">=", "&&", "||", "..", "**", "??", "?."}
 
 // lex returns the tokens of a text, the last of which is its end.
 func lex(text string, args []any) ([]token, []rune, error) {
@@ -75,7 +80,7 @@ func (l *lexer) add(kind tokenKind, from int, value any) {
 	t := token{kind: kind, from: from, to: l.at, depth: len(l.open), value: value}
 	t.text = string(l.runes[from:l.at])
 	if n := len(l.list); kind == tokenWord && n > 0 {
-		t.member = l.list[n-1].text == "."
+		t.member = l.list[n-1].text == "." || l.list[n-1].text == "?."
 	}
 	l.list = append(l.list, t)
 }
@@ -122,7 +127,7 @@ func (l *lexer) next() error {
 	case strings.ContainsRune("=!<>+-*%/.,&|^?", r):
 		l.at++
 		// Signs of two characters stay together, so that a name is told from a range.
-		if two := string([]rune{r, l.peek(0)}); strings.Contains("== != <= >= && || .. ** ?? ?.", two) && two != "? " {
+		if slices.Contains(twoSigns, string([]rune{r, l.peek(0)})) {
 			l.at++
 		}
 		l.add(tokenSign, from, nil)
@@ -154,7 +159,7 @@ func (l *lexer) closeBracket(r rune) error {
 	return nil
 }
 
-// quoted skips a text: expr reads it.
+// quoted reads a text.
 func (l *lexer) quoted(quote rune) error {
 	from := l.at
 	for l.at++; l.at < len(l.runes); l.at++ {
@@ -165,11 +170,42 @@ func (l *lexer) quoted(quote rune) error {
 			l.at++
 		case r == quote:
 			l.at++
-			l.add(tokenText, from, nil)
+			text, bad := unquoted(string(l.runes[from+1:l.at-1]), quote)
+			if bad != "" {
+				return l.fail(from, fmt.Sprintf("the text that begins here has %s in it, which stands for nothing", bad))
+			}
+			l.add(tokenText, from, text)
 			return nil
 		}
 	}
 	return l.fail(from, "the text that begins here has no end")
+}
+
+// unquoted is a text without its escapes, which are Go's: \xff is a byte. Bad is
+// where one begins that there is not.
+func unquoted(s string, quote rune) (text, bad string) {
+	if quote == '`' {
+		return strings.ReplaceAll(s, "``", "`"), ""
+	}
+	var b strings.Builder
+	for s != "" {
+		if strings.HasPrefix(s, `\"`) || strings.HasPrefix(s, `\'`) { // either, in both kinds of quotes
+			b.WriteByte(s[1])
+			s = s[2:]
+			continue
+		}
+		r, multibyte, rest, err := strconv.UnquoteChar(s, 0)
+		if err != nil {
+			return "", s[:min(len(s), 2)]
+		}
+		if multibyte || r < utf8.RuneSelf && s[0] != '\\' {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte(byte(r))
+		}
+		s = rest
+	}
+	return b.String(), ""
 }
 
 // argument reads $1, $2 …
@@ -183,6 +219,9 @@ func (l *lexer) argument() error {
 		return l.fail(from, fmt.Sprintf("no such argument: there are %d, the first is $1", len(l.args)))
 	}
 	value, ok := constantOf(l.args[n-1])
+	if t, is := value.(time.Time); is && !writable(t) {
+		return l.fail(from, fmt.Sprintf("a time of the year %d: the language has those from 0 to 9999", t.Year()))
+	}
 	if !ok {
 		return l.fail(from, fmt.Sprintf("an argument of type %T: use a text, a number, a bool, a time, a duration, nil, or a slice of these", l.args[n-1]))
 	}
@@ -238,6 +277,9 @@ func (l *lexer) numeral(from int) bool {
 	}
 	return false
 }
+
+// writable reports whether a time can be written.
+func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
 
 func parseTime(s string) (time.Time, error) {
 	if len(s) == len(time.DateOnly) {

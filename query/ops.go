@@ -89,7 +89,7 @@ func add(a, b any) any {
 		case time.Time:
 			return b.Add(a)
 		case time.Duration:
-			return duration(float64(a)+float64(b), a+b)
+			return inRange(a+b, (a+b > a) == (b > 0))
 		}
 		return nil
 	}
@@ -108,14 +108,15 @@ func subtract(a, b any) any {
 	case time.Time:
 		switch b := b.(type) {
 		case time.Time:
-			return a.Sub(b)
+			d := a.Sub(b)
+			return inRange(d, b.Add(d).Equal(a))
 		case time.Duration:
 			return a.Add(-b)
 		}
 		return nil
 	case time.Duration:
 		if b, ok := b.(time.Duration); ok {
-			return duration(float64(a)-float64(b), a-b)
+			return inRange(a-b, (a-b < a) == (b > 0))
 		}
 		return nil
 	}
@@ -195,6 +196,14 @@ func finite(x float64) any {
 // duration is d, or nil where it overflowed: about is how long it should be.
 func duration(about float64, d time.Duration) any {
 	if math.Abs(about) >= math.MaxInt64 || math.IsNaN(about) {
+		return nil
+	}
+	return d
+}
+
+// inRange is d, or nil where there is no such duration.
+func inRange(d time.Duration, ok bool) any {
+	if !ok {
 		return nil
 	}
 	return d

@@ -13,6 +13,11 @@ import (
 // fewer, so that a query that wants little does not look far ahead.
 const maxTask = 32
 
+// nextTask is how many runs the task behind one of so many takes. Whoever carries
+// tasks out, what they find is put together in the same way: of numbers with
+// fractions, each other way of adding them up may give another sum.
+func nextTask(size int) int { return min(2*size, maxTask) }
+
 // task is some runs that follow each other, and what was found in them.
 type task struct {
 	first int // how many runs come before
@@ -76,7 +81,7 @@ func (x *execution) handOut(ctx context.Context, work, inOrder chan<- *task) {
 			}
 		}
 		next = &task{first: next.first + len(next.runs), found: make(chan *batch, 2)}
-		size = min(2*size, maxTask)
+		size = nextTask(size)
 		return true
 	}
 	for info := range x.runs() {

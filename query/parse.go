@@ -328,20 +328,24 @@ func (p *textParser) until(end func(*token) bool) (*clause, error) {
 		return nil, p.fail("expected an expression, and found %s", p.found())
 	}
 	begin, behind := p.tokens[first].from, p.tokens[p.i-1].to
-	c := &clause{whole: p.whole, at: begin, text: string(p.runes[begin:behind]), literals: map[int]any{}}
+	c := &clause{whole: p.whole, at: begin, text: string(p.runes[begin:behind]), literals: map[int]any{}, texts: map[int]string{}}
 	// expr does not know the literals: it gets names of their length instead, so
-	// that all columns stay what they are.
-	for _, t := range p.tokens[first:p.i] {
-		if t.kind == tokenLiteral {
-			c.literals[t.from-begin] = t.value
-		}
-	}
+	// that all columns stay what they are. Nor does it read texts as Go does.
 	source := []rune(c.text)
-	for _, t := range p.tokens[first:p.i] {
-		if t.kind == tokenLiteral {
-			for i := t.from; i < t.to; i++ {
-				source[i-begin] = '_'
-			}
+	for i := first; i < p.i; i++ {
+		t := &p.tokens[i]
+		from, to := t.from-begin, t.to-begin
+		switch t.kind {
+		case tokenLiteral:
+			c.literals[from] = t.value
+		case tokenText:
+			c.texts[from] = t.value.(string)
+			from, to = from+1, to-1
+		default:
+			continue
+		}
+		for ; from < to; from++ {
+			source[from] = '_'
 		}
 	}
 	tree, err := parser.ParseWithConfig(string(source), exprConfig())

@@ -45,13 +45,9 @@ func (p *textParser) bounds(q *Query) (err error) {
 
 // cursor reads a cursor in quotes; an empty one is none.
 func (p *textParser) cursor() (*cursor, error) {
-	t, text := p.now(), ""
-	switch given, ok := t.value.(string); {
-	case t.kind == tokenText: // a cursor has nothing in it that would be escaped
-		text = t.text[1 : len(t.text)-1]
-	case t.isArgument() && (ok || t.value == nil):
-		text = given
-	default:
+	t := p.now()
+	text, ok := t.value.(string)
+	if !ok && !(t.isArgument() && t.value == nil) {
 		return nil, p.fail("expected a cursor in quotes behind after, and found %s", p.found())
 	}
 	p.i++

@@ -38,7 +38,8 @@ type clause struct {
 	at       int         // where the clause begins in it, in characters
 	text     string      // as it is written
 	name     string      // of the column that it makes
-	literals map[int]any // by where they stand in the clause
+	literals map[int]any // by where they stand in the clause …
+	texts    map[int]string
 	tree     ast.Node
 }
 

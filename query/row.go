@@ -54,6 +54,10 @@ func (r Row) MarshalJSON() ([]byte, error) {
 			v = text.Format(time.RFC3339Nano)
 		case time.Duration:
 			v = text.String()
+		case map[string]string:
+			if text == nil {
+				v = map[string]string{} // no labels are no null
+			}
 		}
 		for _, part := range []any{name, v} {
 			if err := enc.Encode(part); err != nil {

@@ -212,6 +212,9 @@ func written(v any) string {
 	if j, ok := v.(JSON); ok {
 		return string(j)
 	}
+	if labels, ok := v.(map[string]string); ok && len(labels) == 0 {
+		return "{}" // nil or not
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return ""
