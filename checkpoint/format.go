@@ -271,8 +271,10 @@ func appendItem(b []byte, mapKey string, it op.Item) []byte {
 //
 // and then the IDs of deleted runs, 16 bytes each, ordered too. No image is in
 // a newer file than the index.
-func appendEntry(b []byte, e *Entry) []byte {
-	b = append(b, e.Run[:]...)
+func appendEntry(b []byte, e *Entry) []byte { return appendFields(append(b, e.Run[:]...), e) }
+
+// appendFields appends an entry without the run.
+func appendFields(b []byte, e *Entry) []byte {
 	for _, v := range [...]uint64{e.Version, uint64(e.Time), e.FirstSeq, e.LastSeq, e.Keys, e.Deadlines} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -317,6 +319,12 @@ func (d *fields) id() (id run.ID) {
 
 func (d *fields) entry(format uint32) (e Entry) {
 	e.Run = d.id()
+	d.fields(&e, format)
+	return e
+}
+
+// fields reads an entry without the run.
+func (d *fields) fields(e *Entry, format uint32) {
 	e.Version, e.Time = d.Uvarint(), d.Int()
 	e.FirstSeq, e.LastSeq = d.Uvarint(), d.Uvarint()
 	e.Keys, e.Deadlines = d.Uvarint(), d.Uvarint()
@@ -325,7 +333,7 @@ func (d *fields) entry(format uint32) (e Entry) {
 	e.Info = d.Bytes()
 	if format == 1 {
 		e.bare = true
-		return e
+		return
 	}
 	e.Earliest = d.Int()
 	if (e.Earliest != 0) != (e.Deadlines != 0) {
@@ -333,17 +341,16 @@ func (d *fields) entry(format uint32) (e Entry) {
 	}
 	if e.Keys > math.MaxInt32 {
 		d.Fail("more keys than a run can have")
-		return e
+		return
 	}
 	rest := e.Keys
 	for tag := op.KV; tag < op.Vector; tag++ {
 		n := d.Uvarint()
 		if n > rest {
 			d.Fail("more keys of the tags than there are")
-			return e
+			return
 		}
 		e.Counts[tag], rest = int32(n), rest-n
 	}
 	e.Counts[op.Vector] = int32(rest)
-	return e
 }

@@ -103,6 +103,23 @@ const leastEntry = 40
 
 // Index reads the index of the checkpoint that covers the log up to sequence.
 func (fs *Files) Index(sequence uint64) (*Index, error) {
+	var entries []Entry
+	x, err := fs.index(sequence, func(e *Entry, runs uint64) {
+		if entries == nil {
+			entries = make([]Entry, 0, runs)
+		}
+		entries = append(entries, *e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	x.Entries = entries
+	return x, nil
+}
+
+// index hands the entries of an index to fn, and how many there are at most, and
+// returns the rest.
+func (fs *Files) index(sequence uint64, fn func(e *Entry, runs uint64)) (*Index, error) {
 	f, err := fs.file(sequence)
 	if err != nil {
 		return nil, err
@@ -125,12 +142,12 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	}
 	end := size - footerSize
 	// The footer is not trusted with more than the index has room for.
-	x.Entries = make([]Entry, 0, min(ft.runs, uint64(end-ft.index)/leastEntry))
+	most, runs := min(ft.runs, uint64(end-ft.index)/leastEntry), uint64(0)
 	var order ascending
 	err = fs.blocks(Location{File: sequence, Offset: ft.index, Length: end - ft.index}, func(body []byte) error {
 		d := newFields(bytes.Clone(body)) // entries keep slices of it
 		for d.Len() > 0 {
-			if uint64(len(x.Entries)) < ft.runs {
+			if runs < ft.runs {
 				e := d.entry(h.format)
 				if ft.apart {
 					e.Values = d.holdings()
@@ -138,7 +155,8 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 				if d.Err() == nil && (!order.live(e.Run) || e.newest() > sequence) {
 					d.Fail("an entry out of order, or with an image in a newer file")
 				}
-				x.Entries = append(x.Entries, e)
+				runs++
+				fn(&e, most)
 				continue
 			}
 			id := d.id()
@@ -152,7 +170,7 @@ func (fs *Files) Index(sequence uint64) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if uint64(len(x.Entries)) != ft.runs || len(x.Deleted) != int(ft.dead) {
+	if runs != ft.runs || len(x.Deleted) != int(ft.dead) {
 		return nil, &op.CorruptError{File: f.Name(), Offset: end + 16, Reason: "the index does not hold as many runs as the footer says"}
 	}
 	return x, nil

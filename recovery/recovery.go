@@ -262,24 +262,33 @@ func (r *recovering) checkpoint() (err error) {
 	}
 	files := checkpoint.OpenFiles(r.cfg.FS, r.dir, r.m.Store, uint32(r.i))
 	defer func() { err = errors.Join(err, files.Close()) }()
-	x, err := files.Index(sequence)
+	x, err := files.Table(sequence)
 	if err != nil {
 		return err
 	}
 	r.keep[sequence] = true
-	for k := range x.Entries {
-		e := &x.Entries[k]
+	var completed []*checkpoint.Entry
+	for e := range x.All {
 		for file := range e.Held {
 			r.keep[file] = true
 		}
+		bare := e.Bare()
 		if err := r.enter(files, e); err != nil {
 			return err
 		}
+		if bare {
+			whole := *e
+			completed = append(completed, &whole)
+		}
 	}
+	if len(completed) > 0 {
+		x = x.With(completed, nil)
+	}
+	r.out.State.Rest(x)
 	r.out.State.Forget(x.Deleted)
 	r.clock.Raise(x.Time)
 	r.out.Index = x
-	r.report.Checkpoint, r.report.Images = sequence, len(x.Entries)
+	r.report.Checkpoint, r.report.Images = sequence, x.Len()
 	return nil
 }
 
@@ -293,7 +302,7 @@ func (r *recovering) enter(files *checkpoint.Files, e *checkpoint.Entry) error {
 	if err := files.Within(e); err != nil {
 		return err
 	}
-	if err := r.out.State.LoadCold(e); err != nil {
+	if err := r.out.State.Rests(e); err != nil {
 		return &op.CorruptError{File: files.Name(e), Offset: e.Location.Offset, Reason: err.Error()}
 	}
 	return nil
@@ -305,7 +314,9 @@ func (r *recovering) loading(scan func() (*wal.Scanned, error)) (sc *wal.Scanned
 	defer func() { err = errors.Join(err, files.Close()) }()
 	var failed error
 	r.out.State.Fetch(func(id run.ID, item func([]byte, op.Item)) error {
-		failed = files.Image(r.out.Index.Find(id), item)
+		if e, ok := r.out.Index.Find(id); ok {
+			failed = files.Image(&e, item)
+		}
 		return failed
 	})
 	defer r.out.State.Fetch(nil)

@@ -125,11 +125,5 @@ func (c *catalog) remake(list []listed) {
 
 // Runs returns the index of the shard's runs as it is now.
 func (s *Shard) Runs() *run.Index {
-	return s.catalog.snapshot(func(yield func(*run.Info)) {
-		for _, h := range s.handles.Range {
-			if head := h.(*Handle).Head(); head != nil {
-				yield(head.Info)
-			}
-		}
-	})
+	return s.catalog.snapshot(s.infos)
 }

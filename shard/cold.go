@@ -15,9 +15,8 @@ import (
 	"inmem/ttl"
 )
 
-// A run is cold while its keys are only in its image on disk. What else is known
-// of it is in memory as always. Whoever needs the keys first reads them, beside
-// the owner, who then takes them over: nobody else waits for the disk.
+// Whoever needs the keys of a run that is at rest first reads them, beside the
+// owner, who then takes them over: nobody else waits for the disk.
 
 // errCold says that the owner needs the keys of a run that is cold. It stays
 // within the package: the caller loads the run and asks again.
@@ -25,7 +24,7 @@ var errCold = errors.New("shard: the run is not in memory")
 
 // contents is what a run has in memory while it is warm.
 type contents struct {
-	keys      *ordered.Map // nil = the run is cold
+	keys      *ordered.Map // nil = the run is at rest
 	epoch     uint64       // version of the key op.Epoch; 0 = it is not there
 	deadlines int          // known of a cold run, too
 }
@@ -44,28 +43,60 @@ func (c *contents) put(id run.ID, mapKey []byte, it op.Item, timers []ttl.Change
 	return timers
 }
 
-// cold stands for the keys of a run that left memory at a version, or did not
-// come there yet.
+// cold stands for the keys of a run that is at rest.
 type cold struct {
 	counts ordered.Counts
 	image  int64 // bytes of it
 	// earliest is the first of the keys' deadlines, of a run whose deadlines ttl
 	// has not been told of one by one; 0 = it has.
 	earliest int64
-
-	loading sync.Mutex
-	loaded  atomic.Pointer[loaded]
 }
 
-// loaded is a cold run as it was read from its image. The owner takes the
-// contents over; until then, and where there is no owner any more, readers have
-// the snapshot.
+// loaded is a run as it was read from its image. The owner takes the contents over;
+// until then, and where there is no owner any more, readers have the snapshot.
 type loaded struct {
 	contents
-	from   *cold
 	timers []ttl.Change
 	snap   *Snapshot
 	bytes  int64 // of its keys
+}
+
+// loading is a run that is being read from its image, or was and is on its way to
+// the owner.
+type loading struct {
+	version uint64
+	mu      sync.Mutex // held by who reads
+	loaded  atomic.Pointer[loaded]
+}
+
+// loads are those of a shard.
+type loads struct {
+	mu    sync.Mutex
+	under map[run.ID]*loading
+}
+
+// join returns the loading of a run at a version, for all who want it.
+func (l *loads) join(id run.ID, version uint64) *loading {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	way := l.under[id]
+	if way == nil || way.version != version {
+		if l.under == nil {
+			l.under = map[run.ID]*loading{}
+		}
+		way = &loading{version: version}
+		l.under[id] = way
+	}
+	return way
+}
+
+// end forgets the loading of a run at a version.
+func (l *loads) end(id run.ID, version uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if way := l.under[id]; way != nil && way.version == version {
+		delete(l.under, id)
+	}
 }
 
 // Load returns the newest published version of a run, and reads the run from
@@ -73,7 +104,7 @@ type loaded struct {
 // the image is damaged, which concerns nothing but this run, or what the disk says.
 func (s *Shard) Load(h *Handle) (*Snapshot, error) {
 	for {
-		snap := h.snapshot.Load()
+		snap := h.newest()
 		switch {
 		case snap == nil:
 			return nil, run.ErrDeleted
@@ -83,33 +114,41 @@ func (s *Shard) Load(h *Handle) (*Snapshot, error) {
 			}
 			return snap, nil
 		}
-		warm, err := s.thaw(snap)
-		if err == nil || h.snapshot.Load() == snap {
-			return warm, err
+		warm, err := s.thaw(h, snap)
+		if err == nil {
+			return warm, nil
+		}
+		if now := h.newest(); now != nil && now.cold != nil && now.Version == snap.Version {
+			return nil, err
 		}
 		// The run went on meanwhile, and with it its image.
 	}
 }
 
-// thaw loads the run of a cold snapshot, once however many come for it.
-func (s *Shard) thaw(snap *Snapshot) (*Snapshot, error) {
-	c := snap.cold
-	if l := c.loaded.Load(); l != nil {
+// thaw loads a run that is at rest, once however many come for it.
+func (s *Shard) thaw(h *Handle, snap *Snapshot) (*Snapshot, error) {
+	way := s.loads.join(h.ID, snap.Version)
+	if l := way.loaded.Load(); l != nil {
 		return l.snap, nil
 	}
-	c.loading.Lock()
-	defer c.loading.Unlock()
-	if l := c.loaded.Load(); l != nil {
+	way.mu.Lock()
+	defer way.mu.Unlock()
+	if l := way.loaded.Load(); l != nil {
 		return l.snap, nil
+	}
+	if now := h.snapshot.Load(); now != nil && now != atRest {
+		s.loads.end(h.ID, snap.Version)
+		return now, nil // somebody else's loading ended before this one began
 	}
 	s.memory.room(snap.cold.image)
 	l, err := s.readGuarded(snap)
 	if err != nil {
+		s.loads.end(h.ID, snap.Version)
 		return nil, err
 	}
 	s.metrics.loads.Add(1)
-	s.install(snap.ID, l)
-	c.loaded.Store(l) // afterwards: who sees it finds the owner informed
+	s.install(h.ID, l)
+	way.loaded.Store(l) // afterwards: who sees it finds the owner informed
 	return l.snap, nil
 }
 
@@ -129,8 +168,8 @@ func (s *Shard) readGuarded(snap *Snapshot) (l *loaded, err error) {
 func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
 	s.images.files.RLock() // the files stay as long
 	defer s.images.files.RUnlock()
-	e := s.images.entries[snap.ID]
-	if e == nil || e.Version != snap.Version {
+	e, ok := s.index.Load().Find(snap.ID)
+	if !ok || e.Version != snap.Version {
 		return nil, fmt.Errorf("inmem: run %v has no image of version %d", snap.ID, snap.Version)
 	}
 	files, ok := s.readers.Get().(*checkpoint.Files)
@@ -142,8 +181,8 @@ func (s *Shard) read(snap *Snapshot) (l *loaded, err error) {
 		err = errors.Join(err, files.Close())
 		s.readers.Put(files)
 	}()
-	l = &loaded{from: snap.cold, contents: contents{keys: &ordered.Map{}}}
-	err = files.Image(e, func(key []byte, it op.Item) { l.timers = l.put(e.Run, key, it, l.timers) })
+	l = &loaded{contents: contents{keys: &ordered.Map{}}}
+	err = files.Image(&e, func(key []byte, it op.Item) { l.timers = l.put(e.Run, key, it, l.timers) })
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +217,9 @@ func (s *Shard) install(id run.ID, l *loaded) {
 // another one by now.
 func (s *Shard) installed(c *command) {
 	s.memory.coming(-c.loaded.bytes)
-	r := s.state.runs[c.id]
-	if r == nil || r.cold != c.loaded.from {
+	defer s.loads.end(c.id, c.loaded.snap.Version)
+	r, err := s.state.find(c.id)
+	if err != nil || r.keys != nil || r.version != c.loaded.snap.Version {
 		return
 	}
 	s.state.takeOver(r, c.loaded)
@@ -198,8 +238,8 @@ func (s *Shard) settled(ctx context.Context, id run.ID, fn func() error) error {
 		if !cold && !errors.As(err, &full) {
 			return err
 		}
-		if found, ok := s.handles.Load(id); ok && h == nil {
-			h = found.(*Handle)
+		if found := s.find(id); found != nil && h == nil {
+			h = found
 			h.Pin()
 			defer h.Unpin()
 		}

@@ -312,8 +312,8 @@ func (s *Shard) History(ctx context.Context) (*wal.History, error) {
 // it is cold. It returns once the message is accepted: nobody waits for what
 // becomes of it. Of a run whose image is damaged nothing expires any more.
 func (s *Shard) Expire(ctx context.Context, id run.ID, due []ttl.Due) error {
-	if h, ok := s.handles.Load(id); ok {
-		_, err := s.Load(h.(*Handle))
+	if h := s.find(id); h != nil {
+		_, err := s.Load(h)
 		if errors.Is(err, op.ErrCorrupt) {
 			return nil
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,11 +32,11 @@ type imager struct {
 	waiting []*command // those who asked for a checkpoint that has not begun …
 	served  []*command // … and for the one that is running
 
-	// The background's. Others may read entries, and the files they name, while
-	// they hold files.
+	// The background's. Others may read the files that the newest index names, which
+	// is in the roll, while they hold files.
 	files   sync.RWMutex
-	entries map[run.ID]*checkpoint.Entry
 	deleted []run.ID
+	told    []run.ID             // of them, those that are not in the checkpoint yet
 	pending map[run.ID]*Snapshot // changed since the newest checkpoint on disk
 	last    uint64               // sequence of that checkpoint; 0 = none
 	gone    int                  // how many deleted runs it has
@@ -66,15 +65,13 @@ type CheckpointDone struct {
 func newImager(s *Shard) *imager {
 	im := &imager{
 		shard: s, jobs: make(chan imageJob, 1), base: -s.cfg.Tail, next: max(s.cfg.CheckpointBytes, 0),
-		entries: map[run.ID]*checkpoint.Entry{}, pending: map[run.ID]*Snapshot{},
+		pending: map[run.ID]*Snapshot{},
 	}
 	if s.cfg.Clock != nil {
 		im.taken = s.cfg.Clock.Now() // or earlier, which nobody knows
 	}
 	if x := s.cfg.Index; x != nil {
-		for i := range x.Entries {
-			im.entries[x.Entries[i].Run] = &x.Entries[i]
-		}
+		s.index.Store(x)
 		im.deleted, im.last, im.gone = x.Deleted, x.Sequence, len(x.Deleted)
 	}
 	im.begun.Store(im.base)
@@ -161,7 +158,7 @@ func (im *imager) grown() int64 { return int64(im.shard.log.Stats().Bytes) - im.
 // worth is about what a checkpoint would write: images of what changed, and an index
 // of all runs.
 func (im *imager) worth() int64 {
-	return im.shard.state.dirtyBytes + int64(len(im.shard.state.runs))*indexedRun
+	return im.shard.state.dirtyBytes + im.shard.metrics.runs.Load()*indexedRun
 }
 
 // consider begins a checkpoint when somebody asked for one, or when the log
@@ -244,7 +241,7 @@ func (im *imager) take(job imageJob) (done CheckpointDone) {
 	for _, id := range job.deleted {
 		delete(im.pending, id)
 	}
-	im.deleted = append(im.deleted, job.deleted...)
+	im.deleted, im.told = append(im.deleted, job.deleted...), append(im.told, job.deleted...)
 	if job.sequence == im.last {
 		return done // nothing was logged since
 	}
@@ -270,15 +267,19 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 			return 0, errors.Join(err, w.Abort())
 		}
 	}
-	next := maps.Clone(im.entries)
-	for _, id := range im.deleted {
-		delete(next, id)
+	slices.SortFunc(im.deleted, run.ID.Compare)
+	last := im.shard.index.Load()
+	if len(im.told) > 0 {
+		slices.SortFunc(im.told, run.ID.Compare)
+		last = last.With(nil, im.told)
 	}
-	if err := im.images(w, next); err != nil {
+	changed, err := im.images(w, last)
+	if err != nil {
 		return 0, errors.Join(err, w.Abort())
 	}
-	slices.SortFunc(im.deleted, run.ID.Compare)
-	if err := w.Finish(sorted(next), slices.Values(im.deleted)); err != nil {
+	next := last.With(changed, nil)
+	next.Sequence, next.Time, next.Deleted = job.sequence, job.now, nil
+	if err := w.Finish(next.All, slices.Values(im.deleted)); err != nil {
 		return 0, errors.Join(err, w.Abort())
 	}
 	// The log must reach as far as the checkpoint does, or the next commits
@@ -296,11 +297,16 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 	}
 	im.files.Lock()
 	defer im.files.Unlock()
-	im.entries, im.last, im.gone = next, job.sequence, len(im.deleted)
+	im.shard.index.Store(next)
+	im.last, im.gone = job.sequence, len(im.deleted)
 	clear(im.pending)
+	for _, id := range im.told {
+		im.shard.handles.Delete(id)
+	}
+	im.told = nil
 	im.shard.metrics.checkpoints.Add(1)
 	keep := map[uint64]bool{job.sequence: true}
-	for _, e := range next {
+	for e := range next.All {
 		for file := range e.Held {
 			keep[file] = true
 		}
@@ -314,8 +320,11 @@ func (im *imager) write(job imageJob) (size int64, err error) {
 func (s *Shard) Image(id run.ID, version uint64) (e *checkpoint.Entry, st *State, err error) {
 	s.images.files.RLock() // the files stay as long
 	defer s.images.files.RUnlock()
-	e = s.images.entries[id]
-	if e == nil || e.Version > version {
+	found, ok := s.index.Load().Find(id)
+	if !ok {
+		return nil, nil, nil
+	}
+	if e = &found; e.Version > version {
 		return e, nil, nil
 	}
 	files := checkpoint.OpenFiles(s.cfg.FS, s.cfg.Dir, s.cfg.Store, uint32(s.cfg.Number))
@@ -334,8 +343,10 @@ func (s *Shard) Image(id run.ID, version uint64) (e *checkpoint.Entry, st *State
 }
 
 // images writes the images of what changed, and again what lies in files of which
-// more than half is dead, so that these files can go.
-func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry) (err error) {
+// more than half is dead, so that these files can go. It returns the entries that
+// are not as in the last index any more, of which last is what there still is, in
+// order.
+func (im *imager) images(w *checkpoint.Writer, last *checkpoint.Table) (changed []*checkpoint.Entry, err error) {
 	cfg := &im.shard.cfg
 	files := checkpoint.OpenFiles(cfg.FS, cfg.Dir, cfg.Store, uint32(cfg.Number))
 	defer func() { err = errors.Join(err, files.Close()) }()
@@ -345,15 +356,19 @@ func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry
 		if snap.keys.LargeBytes() == 0 {
 			continue
 		}
-		if large[id], err = files.Large(next[id], snap.All()); err != nil {
-			return err
+		var before *checkpoint.Entry
+		if e, ok := last.Find(id); ok {
+			before = &e
+		}
+		if large[id], err = files.Large(before, snap.All()); err != nil {
+			return nil, err
 		}
 		for file, bytes := range large[id].Held {
 			live[file] += bytes
 		}
 	}
-	for id, e := range next {
-		if im.pending[id] != nil {
+	for e := range last.All {
+		if im.pending[e.Run] != nil {
 			continue
 		}
 		for file, bytes := range e.Held {
@@ -362,7 +377,7 @@ func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry
 	}
 	rewrite, err := im.worthRewriting(live, files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for id, snap := range im.pending {
 		e := &checkpoint.Entry{
@@ -375,33 +390,36 @@ func (im *imager) images(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry
 			err = w.ImageApart(e, snap.All(), l, rewrite)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		next[id] = e
+		changed = append(changed, e)
 	}
-	return im.move(w, next, files, rewrite)
+	moved, err := im.move(w, last, files, rewrite)
+	changed = append(changed, moved...)
+	slices.SortFunc(changed, func(a, b *checkpoint.Entry) int { return a.Run.Compare(b.Run) })
+	return changed, err
 }
 
-// move writes again what lies in the files.
-func (im *imager) move(w *checkpoint.Writer, next map[run.ID]*checkpoint.Entry, files *checkpoint.Files, from map[uint64]bool) error {
+// move writes again what lies in the files of runs that did not change.
+func (im *imager) move(w *checkpoint.Writer, last *checkpoint.Table, files *checkpoint.Files, from map[uint64]bool) (moved []*checkpoint.Entry, err error) {
 	if len(from) == 0 {
-		return nil
+		return nil, nil
 	}
-	for id, e := range next {
-		if !lies(e, from) {
+	for e := range last.All {
+		if im.pending[e.Run] != nil || !lies(e, from) {
 			continue
 		}
-		moved := *e
-		err := w.Move(&moved, files, from)
+		again := *e
+		err := w.Move(&again, files, from)
 		switch {
 		case err == nil:
-			next[id] = &moved
+			moved = append(moved, &again)
 		case !errors.Is(err, op.ErrCorrupt):
-			return err
+			return nil, err
 		}
 		// A damaged image stays where it is.
 	}
-	return nil
+	return moved, nil
 }
 
 // lies reports whether some of a run lies in one of the files.
@@ -446,15 +464,3 @@ func (im *imager) worthRewriting(live map[uint64]int64, files *checkpoint.Files)
 // maxRewritten bounds the bytes of images that a checkpoint writes again to give
 // back the files that they are in, but that one file is always taken.
 const maxRewritten = 64 << 20
-
-// sorted yields the entries in order of the run.
-func sorted(entries map[run.ID]*checkpoint.Entry) func(func(*checkpoint.Entry) bool) {
-	ids := slices.SortedFunc(maps.Keys(entries), run.ID.Compare)
-	return func(yield func(*checkpoint.Entry) bool) {
-		for _, id := range ids {
-			if !yield(entries[id]) {
-				return
-			}
-		}
-	}
-}

@@ -117,7 +117,7 @@ func (r *rig) recover(cfg *Config, m *checkpoint.Manifest, log wal.Options) {
 			require.NoError(r.t, files.Image(&x.Entries[i], item))
 		}
 		cfg.State.Forget(x.Deleted)
-		cfg.Index = x
+		cfg.Index = x.Table()
 		require.NoError(r.t, files.Close())
 	}
 	sc, err := wal.Scan(r.fs, dir, identity, bounds, func(f wal.Frame) error {
@@ -185,7 +185,9 @@ func value(h *Handle, key string) string {
 func (r *rig) digests() map[run.ID]op.Digest {
 	all := map[run.ID]op.Digest{}
 	r.handles.Range(func(id, h any) bool {
-		all[id.(run.ID)] = h.(*Handle).snapshot.Load().Digest()
+		if snap := h.(*Handle).snapshot.Load(); snap != nil { // else it says that the run was deleted
+			all[id.(run.ID)] = snap.Digest()
+		}
 		return true
 	})
 	return all

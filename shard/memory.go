@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"inmem/actor"
+	"inmem/checkpoint"
 	"inmem/op"
 	"inmem/run"
 )
@@ -335,16 +336,14 @@ func compareBool(a, b bool) int {
 
 // candidates appends the runs that are in memory and on disk as they are now.
 func (s *Shard) candidates(list []candidate) []candidate {
-	s.images.files.RLock()
-	defer s.images.files.RUnlock()
+	images := s.index.Load()
 	for _, v := range s.handles.Range {
 		h := v.(*Handle)
 		snap := h.snapshot.Load()
-		if snap == nil || snap.cold != nil || h.pins.Load() > 0 {
+		if snap == nil || snap == atRest || h.pins.Load() > 0 {
 			continue
 		}
-		e := s.images.entries[h.ID]
-		if e == nil || e.Version != snap.Version {
+		if e, ok := images.Find(h.ID); !ok || e.Version != snap.Version {
 			continue
 		}
 		list = append(list, candidate{
@@ -374,12 +373,12 @@ func (s *Shard) evicted(c *command) {
 	for i := range c.evict {
 		x := &c.evict[i]
 		r := s.state.runs[x.handle.ID]
-		if r == nil || r.keys == nil || r.dirty || r.changed || r.version != x.version ||
+		if r == nil || r.dirty || r.changed || r.version != x.version ||
 			x.handle.used.Load() != x.stamp || x.handle.pins.Load() > 0 {
 			continue
 		}
-		s.state.cool(r)
-		s.show(r)
+		s.state.rest(r)
+		s.showAtRest(r.handle)
 		s.cfg.Left(x.handle.ID)
 		c.gone++
 	}
@@ -387,8 +386,27 @@ func (s *Shard) evicted(c *command) {
 
 // show publishes a run as it is now, and accounts for it.
 func (s *Shard) show(r *liveRun) {
-	snap := r.snapshot()
-	s.count(r.handle, r.handle.snapshot.Swap(snap), snap)
+	before, snap := r.handle.newest(), r.snapshot()
+	r.handle.snapshot.Store(snap)
+	r.handle.told.Store(true) // or is about to be
+	s.count(r.handle, before, snap)
+}
+
+// weighLog accounts for what the log keeps in memory.
+func (s *Shard) weighLog() {
+	if s.memory == nil {
+		return
+	}
+	now := s.log.Stats().Memory
+	s.memory.add(now - s.logMemory)
+	s.logMemory = now
+}
+
+// showAtRest publishes that a run is at rest.
+func (s *Shard) showAtRest(h *Handle) {
+	before := h.newest()
+	h.snapshot.Store(atRest)
+	s.count(h, before, h.newest())
 }
 
 // count counts a run as it is published; nil = it was not before, or is not any more.
@@ -445,14 +463,20 @@ type fullError struct{ need int64 }
 
 func (e *fullError) Error() string { return "shard: the memory budget is used up" }
 
-// What a run takes beside its keys, whether they are in memory or not, in bytes:
-// its metadata, its places in the tables of runs, its handle, the snapshot, and the
-// entry of its image. Measured, see docs/decisions/0013.
+// What a run takes beside its keys, in bytes. Measured, see docs/decisions/0021.
 const (
-	bytesPerRun    = 1100
-	bytesPerListed = 240 // more, once runs are listed
+	// bytesPerRun is of a run that is in memory: its metadata, its places in the
+	// tables of runs, its handle, the snapshot, and the entry of its image.
+	bytesPerRun = 880
+	// bytesPerRest is of one that is at rest, beside its record: the entry.
+	bytesPerRest   = 72
+	bytesPerHandle = 190 // more, if it was in memory before
+	bytesPerListed = 325 // more, once runs are listed
 	bytesPerTerm   = 60  // for each tag, of the index
 )
+
+// bytesAtRest returns what a run takes that is at rest.
+func bytesAtRest(e *checkpoint.Entry) int64 { return bytesPerRest + int64(len(e.Info)) }
 
 // bareBytes returns what a run takes beside its keys.
 func bareBytes(i *run.Info) int64 {

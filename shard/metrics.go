@@ -25,6 +25,9 @@ type counters struct {
 // shown counts a run that is published, nil for one that is not any more or was
 // not before, and returns how many bytes more it takes.
 func (c *counters) shown(h *Handle, before, now *Snapshot) (bytes int64) {
+	if more := present(now) - present(before); more != 0 {
+		c.runs.Add(more)
+	}
 	was, is := before.tally(), now.tally()
 	if was.keys != is.keys || was.loose != is.loose {
 		c.keys.change(h, &was, &is)
@@ -43,6 +46,14 @@ func (c *counters) shown(h *Handle, before, now *Snapshot) (bytes int64) {
 		}
 	}
 	return is.bytes - was.bytes
+}
+
+// present is 1 if there is a run.
+func present(s *Snapshot) int64 {
+	if s == nil {
+		return 0
+	}
+	return 1
 }
 
 // tally is what a run adds to the figures of its shard.
@@ -100,7 +111,7 @@ func (k *keyCount) count() int64 {
 	defer k.mu.Unlock()
 	n := k.sum
 	for h := range k.loose {
-		if snap := h.snapshot.Load(); snap != nil {
+		if snap := h.newest(); snap != nil {
 			n += int64(snap.Len())
 		}
 	}
@@ -137,10 +148,6 @@ func (c *counters) batch(n, commits int) {
 	}
 }
 
-func (c *counters) state(st *State) {
-	c.runs.Store(int64(len(st.runs)))
-}
-
 // Metrics are a shard's figures: counts since the store was opened, but for
 // QueueDepth, Runs and Keys, which are as of now.
 type Metrics struct {
@@ -157,7 +164,7 @@ type Metrics struct {
 	Keys         int64  // live, of all tags
 	Expired      uint64 // keys removed because their deadline passed
 	Checkpoints  uint64
-	Bytes        int64  // of memory that the runs take, those on disk with what is known of them
+	Bytes        int64  // of memory that the runs take, those on disk with what is known of them, and the newest of the log
 	ColdRuns     int64  // of Runs, those whose keys are only on disk
 	Loads        uint64 // of such runs into memory
 
@@ -184,6 +191,7 @@ func (s *Shard) Metrics() Metrics {
 	if !s.readOnly() {
 		log := s.log.Stats()
 		m.QueueDepth = s.mailbox.Len()
+		m.Bytes += log.Memory
 		m.LogBytes, m.LogSyncs, m.LogSegments = log.Bytes, log.Syncs, log.Segments
 	}
 	return m

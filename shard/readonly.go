@@ -3,12 +3,11 @@ package shard
 // NewReadOnly publishes what recovery found. There is nobody to write: no
 // goroutine, no log. Commands get op.ErrReadOnly.
 func NewReadOnly(cfg Config) *Shard {
-	s := &Shard{cfg: cfg, state: cfg.State, sweeping: make(chan struct{}, 1)}
+	s := &Shard{cfg: cfg, state: cfg.State, roll: cfg.State.roll, sweeping: make(chan struct{}, 1)}
 	s.images = newImager(s)
 	s.past.Store(cfg.History)
 	s.feed.from, s.feed.last = unknown, s.last()
-	s.state.settleAll()
-	s.publish()
+	s.open()
 	return s
 }
 

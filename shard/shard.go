@@ -46,7 +46,7 @@ type Config struct {
 	// is in the state, and the next call goes on from there.
 	More     func() (*wal.History, error)
 	Manifest *checkpoint.ManifestFile
-	Index    *checkpoint.Index // nil = no checkpoint yet
+	Index    *checkpoint.Table // of the newest checkpoint; nil = there is none yet
 	Tail     int64             // bytes of log that were replayed
 	Zstd     bool              // compress images
 	// CheckpointBytes is how much the log grows before the next checkpoint, at
@@ -67,7 +67,8 @@ type Shard struct {
 	readers  sync.Pool // of *checkpoint.Files, closed, for their buffers
 
 	// Published.
-	handles sync.Map // run.ID → *Handle
+	*roll
+	loads   loads
 	catalog catalog
 	metrics counters
 	feed    feed
@@ -94,24 +95,37 @@ type Shard struct {
 	processCurrent func()   // process as a value, made once
 	gaps           []op.Gap // scratch
 	quiet          uint64   // the log's next sequence at the last tick
+	logMemory      int64    // what is accounted for
 	replied        int
 }
 
 // New publishes what recovery found and starts the shard.
 func New(cfg Config) *Shard {
 	s := &Shard{
-		cfg: cfg, health: cfg.Health, state: cfg.State, log: cfg.Log, memory: cfg.Memory, noBase: map[run.ID]bool{},
+		cfg: cfg, health: cfg.Health, state: cfg.State, roll: cfg.State.roll, log: cfg.Log, memory: cfg.Memory, noBase: map[run.ID]bool{},
 		mailbox: actor.NewMailbox[*command](mailboxSize),
 		batch:   make([]*command, 0, mailboxSize), sweeping: make(chan struct{}, 1),
 	}
 	s.name, s.processCurrent = "shard "+strconv.Itoa(cfg.Number), s.process
 	s.feed.from, s.feed.last = unknown, s.log.Next()-1
 	s.images, s.catalog.memory = newImager(s), s.memory
-	s.state.settleAll()
-	s.publish()
+	s.open()
+	s.weighLog()
 	s.images.start(s.name + " checkpoints")
 	s.owner = actor.Go(s.name, s.loop, s.bury)
 	return s
+}
+
+// open publishes what recovery found.
+func (s *Shard) open() {
+	for e := range s.index.Load().All {
+		if snap := resting(e); snap != nil {
+			s.metrics.shown(nil, nil, snap)
+		}
+	}
+	s.memory.Charge(s.metrics.bytes.Load())
+	s.state.settleAll()
+	s.publish()
 }
 
 // Close refuses new work, finishes what was accepted, and closes the log. It
@@ -133,8 +147,8 @@ func (s *Shard) Close() (last uint64, err error) {
 
 // Find returns the handle of a run that exists.
 func (s *Shard) Find(id run.ID) (*Handle, error) {
-	if h, ok := s.handles.Load(id); ok {
-		return h.(*Handle), nil
+	if h := s.find(id); h != nil {
+		return h, nil
 	}
 	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
 }
@@ -218,9 +232,7 @@ func (s *Shard) tidy() {
 			if r == nil {
 				return
 			}
-			if !r.dropped {
-				s.show(r)
-			}
+			s.show(r)
 		}
 	}))
 }
@@ -252,6 +264,7 @@ func (s *Shard) process() {
 		s.health.Poison(err)
 		return
 	}
+	s.weighLog()
 	s.publish()
 	s.metrics.batch(len(batch), commits)
 	s.reply(batch)
@@ -329,7 +342,7 @@ func (s *Shard) step(c *command, now int64) bool {
 		}
 	}
 	if (c.kind == begin || c.kind == adopt) && c.err == nil {
-		c.handle = s.state.runs[c.id].handle
+		c.handle = s.state.handle(c.id)
 	}
 	return true
 }
@@ -392,12 +405,13 @@ func (s *Shard) publish() {
 	for _, r := range st.changed {
 		r.changed = false
 		st.weigh(r)
-		if r.dropped {
-			s.count(r.handle, r.handle.snapshot.Swap(nil), nil)
-			s.handles.Delete(r.handle.ID)
+		before := r.handle.newest()
+		if r.dropped { // the handle stays, see roll
+			r.handle.snapshot.Store(nil)
+			s.count(r.handle, before, nil)
 			continue
 		}
-		fresh := r.handle.snapshot.Load() == nil
+		fresh := before == nil
 		s.show(r)
 		if fresh {
 			s.handles.Store(r.handle.ID, r.handle)
@@ -422,7 +436,6 @@ func (s *Shard) publish() {
 		}
 	}
 	st.dropped = st.dropped[:0]
-	s.metrics.state(st)
 	s.tellWatchers()
 }
 

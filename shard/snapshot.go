@@ -10,20 +10,22 @@ import (
 	"inmem/run"
 )
 
-// Handle is where a run's newest published snapshot is found. There is one for
-// each run of the store, and it stays the same while the run lives.
+// Handle is where a run's newest published snapshot is found. There is at most one
+// for each run of the store, and it stays the same while the run lives.
 type Handle struct {
 	ID       run.ID
-	snapshot atomic.Pointer[Snapshot]
-	used     atomic.Uint32 // the epoch of Memory in which it was used last
-	pins     atomic.Int32  // of those who want it to stay in memory
-	bells    bells         // of those who watch the run
+	roll     *roll
+	snapshot atomic.Pointer[Snapshot] // or atRest; the owner's to change
+	told     atomic.Bool              // ttl knows the deadlines of the run's keys one by one
+	used     atomic.Uint32            // the epoch of Memory in which it was used last
+	pins     atomic.Int32             // of those who want it to stay in memory
+	bells    bells                    // of those who watch the run
 }
 
 // Head returns what is known of the run's newest published version whether the
 // run is in memory or not; nil once the run is deleted.
 func (h *Handle) Head() *Head {
-	snap := h.snapshot.Load()
+	snap := h.newest()
 	if snap == nil {
 		return nil
 	}
@@ -34,7 +36,7 @@ func (h *Handle) Head() *Head {
 // was deleted, Config.Left or Config.Forget is called after Kept has become false.
 func (h *Handle) Kept() bool {
 	snap := h.snapshot.Load()
-	return snap != nil && (snap.cold == nil || snap.cold.loaded.Load() != nil)
+	return snap != nil && snap != atRest
 }
 
 // Snapshot is a run at one version, in memory. It never changes.
@@ -82,7 +84,7 @@ func (s *Snapshot) Counts() ordered.Counts {
 // Counts returns how many keys the run has now, by tag, those past their
 // deadline included, and false once it is deleted. It loads nothing.
 func (h *Handle) Counts() (ordered.Counts, bool) {
-	snap := h.snapshot.Load()
+	snap := h.newest()
 	if snap == nil {
 		return ordered.Counts{}, false
 	}

@@ -17,8 +17,9 @@ import (
 // touches no disk and starts no goroutine, so that a replay does exactly what
 // happened the first time. One goroutine owns it.
 type State struct {
-	runs    map[run.ID]*liveRun
+	runs    map[run.ID]*liveRun // those in memory; the others are at rest
 	deleted map[run.ID]struct{}
+	roll    *roll
 
 	// What changed since the owner last took it.
 	changed []*liveRun
@@ -48,7 +49,6 @@ type liveRun struct {
 	handle *Handle
 	info   *run.Info
 	contents
-	cold      *cold // where contents.keys is nil: they are only on disk
 	version   uint64
 	time      int64
 	firstSeq  uint64
@@ -67,10 +67,12 @@ func NewState() *State {
 	return &State{
 		runs:    map[run.ID]*liveRun{},
 		deleted: map[run.ID]struct{}{},
+		roll:    &roll{},
 	}
 }
 
-// find returns the run, or why there is none.
+// find returns the run, or why there is none. One at rest has no keys; it is the
+// caller's, and not in runs.
 func (s *State) find(id run.ID) (*liveRun, error) {
 	if r := s.runs[id]; r != nil {
 		return r, nil
@@ -78,7 +80,18 @@ func (s *State) find(id run.ID) (*liveRun, error) {
 	if _, ok := s.deleted[id]; ok {
 		return nil, fmt.Errorf("%w: %v", run.ErrDeleted, id)
 	}
+	if e, ok := s.roll.index.Load().Find(id); ok {
+		return s.known(&e)
+	}
 	return nil, fmt.Errorf("%w: %v", run.ErrNotFound, id)
+}
+
+// handle returns the handle of a run that there is.
+func (s *State) handle(id run.ID) *Handle {
+	if r := s.runs[id]; r != nil {
+		return r.handle
+	}
+	return s.roll.handle(id)
 }
 
 // fenced refuses those who took the run up before others did.
@@ -192,8 +205,8 @@ func (s *State) Drop(id run.ID, now int64) (*op.Commit, error) {
 // Expire decides on the keys that are due. A key that is not at that version
 // any more was written again in the meantime and stays.
 func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
-	r := s.runs[id]
-	if r == nil {
+	r, err := s.find(id)
+	if err != nil {
 		return nil
 	}
 	c := s.next(r, now)
@@ -216,7 +229,7 @@ func (s *State) Expire(id run.ID, due []ttl.Due, now int64) *op.Commit {
 func (s *State) retry(id run.ID, due []ttl.Due, at int64) {
 	r := s.runs[id]
 	for _, d := range due {
-		still := r.keys == nil
+		still := r == nil // at rest
 		if !still {
 			it, ok := r.keys.Get(d.Key)
 			still = ok && it.Version == d.Version
@@ -364,7 +377,10 @@ func Begins(c *op.Commit) bool {
 func (s *State) Apply(c *op.Commit, seq uint64) error {
 	r := s.runs[c.Run]
 	if r == nil {
-		r = &liveRun{handle: &Handle{ID: c.Run}, firstSeq: seq, contents: contents{keys: &ordered.Map{}}}
+		if c.Ops[0].Kind == op.Drop { // which needs no keys
+			return s.dropAtRest(c)
+		}
+		r = &liveRun{handle: &Handle{ID: c.Run, roll: s.roll}, firstSeq: seq, contents: contents{keys: &ordered.Map{}}}
 		s.runs[c.Run] = r
 		if s.shared != nil {
 			r.keys, r.shares = s.shared, true
@@ -461,7 +477,18 @@ func (s *State) drop(r *liveRun) {
 	s.deleted[id] = struct{}{}
 	s.dropped = append(s.dropped, id)
 	s.newlyDeleted = append(s.newlyDeleted, id)
-	r.contents, r.cold = contents{}, nil
+	r.contents = contents{}
+}
+
+// dropAtRest carries out the deletion of a run that is at rest.
+func (s *State) dropAtRest(c *op.Commit) error {
+	r, err := s.find(c.Run)
+	if err != nil {
+		return err
+	}
+	s.changed = append(s.changed, r)
+	s.drop(r)
+	return nil
 }
 
 // willSettle notes that a run has puts to settle, if it has.
@@ -482,16 +509,15 @@ func (s *State) settleAll() {
 // settle settles one of the runs that need it, and returns it, or nil if there
 // is none.
 func (s *State) settle() *liveRun {
-	n := len(s.unsettled) - 1
-	if n < 0 {
-		return nil
+	for n := len(s.unsettled) - 1; n >= 0; n-- {
+		r := s.unsettled[n]
+		s.unsettled[n] = nil
+		s.unsettled = s.unsettled[:n]
+		r.unsettled = false
+		if r.keys != nil { // else it left memory, or was deleted
+			r.keys.Settle()
+			return r
+		}
 	}
-	r := s.unsettled[n]
-	s.unsettled[n] = nil
-	s.unsettled = s.unsettled[:n]
-	r.unsettled = false
-	if r.keys != nil {
-		r.keys.Settle()
-	}
-	return r
+	return nil
 }

@@ -7,7 +7,7 @@ import (
 
 // Snapshot returns a run as it is now, or nil where it is not in memory.
 func (s *State) Snapshot(id run.ID) *Snapshot {
-	if r := s.runs[id]; r != nil && r.keys != nil {
+	if r := s.runs[id]; r != nil {
 		return r.snapshot()
 	}
 	return nil
@@ -19,13 +19,8 @@ func (r *liveRun) snapshot() *Snapshot {
 		ID: r.handle.ID, Version: r.version, Time: r.time, Info: r.info,
 		FirstSeq: r.firstSeq, LastSeq: r.lastSeq, Deadlines: r.deadlines,
 	}}
-	snap.bytes = r.bare
-	if r.keys == nil {
-		snap.cold = r.cold
-	} else {
-		snap.keys = r.keys.Snapshot()
-		snap.bytes += r.keys.Bytes()
-	}
+	snap.keys = r.keys.Snapshot()
+	snap.bytes = r.bare + r.keys.Bytes()
 	return snap
 }
 
@@ -37,7 +32,7 @@ func (s *State) weigh(r *liveRun) {
 		return
 	}
 	now := int64(0)
-	if !r.dropped && r.keys != nil {
+	if !r.dropped {
 		now = r.keys.Bytes() - r.keys.LargeBytes()
 	}
 	s.dirtyBytes += now - r.weight
@@ -55,14 +50,15 @@ func (s *State) clean() {
 
 // Len returns how many runs there are, and how many keys in all of them.
 func (s *State) Len() (runs, keys int) {
+	runs = len(s.runs)
 	for _, r := range s.runs {
-		if r.keys != nil {
-			keys += r.keys.Len()
-		} else {
-			keys += r.cold.counts.Total()
-		}
+		keys += r.keys.Len()
 	}
-	return len(s.runs), keys
+	for e := range s.resting {
+		runs++
+		keys += int(e.Keys)
+	}
+	return runs, keys
 }
 
 // Active returns the runs that are active, without spaces, in no order.
@@ -73,13 +69,18 @@ func (s *State) Active() []*run.Info {
 			list = append(list, r.info)
 		}
 	}
+	for e := range s.resting {
+		if info, err := run.DecodeRecord(e.Run, e.Info); err == nil && info.Status == run.Active && !info.Space {
+			list = append(list, info)
+		}
+	}
 	return list
 }
 
 // Digest returns the fingerprint of a run that is in memory.
 func (s *State) Digest(id run.ID) (op.Digest, bool) {
 	r := s.runs[id]
-	if r == nil || r.keys == nil {
+	if r == nil {
 		return op.Digest{}, false
 	}
 	return r.snapshot().Digest(), true

@@ -196,12 +196,12 @@ func (sw *sweep) pause(ctx context.Context, bytes int64) error {
 const pauseAfter = 4 << 20
 
 // covered says what the newest checkpoint has of a run.
-func (sw *sweep) covered(entries map[run.ID]*checkpoint.Entry, id run.ID) (r keptRun, there bool) {
-	e := entries[id]
-	if e == nil {
+func (sw *sweep) covered(entries *checkpoint.Table, id run.ID) (r keptRun, there bool) {
+	e, there := entries.Find(id)
+	if !there {
 		return r, false
 	}
-	r = keptRun{e.Version, e.Size(), sw.history(id, e)}
+	r = keptRun{e.Version, e.Size(), sw.history(id, &e)}
 	if r.history > 0 && sw.shard.noBase[id] {
 		r.history = retention.AllVersions
 	}
@@ -209,17 +209,13 @@ func (sw *sweep) covered(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 }
 
 // present says what there is of a run now, as if a checkpoint had it.
-func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r keptRun, there bool) {
-	h, err := sw.shard.Find(id)
-	if err != nil || sw.opts.Gone != nil && sw.opts.Gone(id) {
+func (sw *sweep) present(entries *checkpoint.Table, id run.ID) (r keptRun, there bool) {
+	head := sw.shard.head(id)
+	if head == nil || sw.opts.Gone != nil && sw.opts.Gone(id) {
 		return r, false
 	}
-	snap := h.Head()
-	if snap == nil {
-		return r, false
-	}
-	r = keptRun{version: snap.Version, history: sw.opts.Policy.HistoryOf(snap.Info)}
-	if e := entries[id]; e != nil {
+	r = keptRun{version: head.Version, history: sw.opts.Policy.HistoryOf(head.Info)}
+	if e, ok := entries.Find(id); ok {
 		r.image = e.Size()
 	}
 	return r, true
@@ -228,10 +224,8 @@ func (sw *sweep) present(entries map[run.ID]*checkpoint.Entry, id run.ID) (r kep
 // history returns how much of a run's history is kept: by what the run is now,
 // or, where it was deleted since, by what it was.
 func (sw *sweep) history(id run.ID, e *checkpoint.Entry) retention.Versions {
-	if h, err := sw.shard.Find(id); err == nil {
-		if snap := h.Head(); snap != nil {
-			return sw.opts.Policy.HistoryOf(snap.Info)
-		}
+	if head := sw.shard.head(id); head != nil {
+		return sw.opts.Policy.HistoryOf(head.Info)
 	}
 	info, err := run.DecodeRecord(id, e.Info)
 	if err != nil {
@@ -325,8 +319,8 @@ func (sw *sweep) measureImages() (err error) {
 	if im.last != 0 {
 		live[im.last] = 0
 	}
-	for id, e := range im.entries {
-		gone := sw.opts.Gone != nil && sw.opts.Gone(id)
+	for e := range sw.shard.index.Load().All {
+		gone := sw.opts.Gone != nil && sw.opts.Gone(e.Run)
 		for file, bytes := range e.Held {
 			if gone {
 				bytes = 0
@@ -350,10 +344,10 @@ func (sw *sweep) measureImages() (err error) {
 
 // newest returns what the newest checkpoint has, which does not change, and the
 // sequence that it covers.
-func (im *imager) newest() (map[run.ID]*checkpoint.Entry, uint64) {
+func (im *imager) newest() (*checkpoint.Table, uint64) {
 	im.files.RLock()
 	defer im.files.RUnlock()
-	return im.entries, im.last // replaced, never changed
+	return im.shard.index.Load(), im.last
 }
 
 // LogState is how far a shard's log and its checkpoint have come.

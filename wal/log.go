@@ -76,6 +76,7 @@ type Log struct {
 
 	// The owner's.
 	segments []segment // older ones; the index of those with entries is not on disk yet
+	older    int       // room for entries in those
 	active   segment   // end = what was handed to the operating system
 	next     uint64    // sequence of the next frame
 	buf      []byte    // frames not handed to the operating system yet, but for …
@@ -108,6 +109,7 @@ type Log struct {
 	trimmed atomic.Uint64 // the log was trimmed up to this sequence, which is its first
 
 	bytes, syncs, rotations atomic.Uint64
+	memory                  atomic.Int64 // see Stats
 }
 
 // diskState is what owner and background share: how far the active segment is
@@ -153,6 +155,7 @@ func Open(fsys vfs.FS, dir string, id Identity, sc *Scanned, opts Options) (*Log
 	if !l.sealed {
 		l.arm() // the seal that the crash prevented
 	}
+	l.weigh()
 	go l.run()
 	return l, nil
 }
@@ -384,11 +387,12 @@ type Stats struct {
 	Bytes    uint64 // handed to the operating system
 	Syncs    uint64
 	Segments uint64 // begun
+	Memory   int64  // bytes that the positions of records take just now whose index is not on disk
 }
 
 // Stats may be called from any goroutine.
 func (l *Log) Stats() Stats {
-	return Stats{Bytes: l.bytes.Load(), Syncs: l.syncs.Load(), Segments: l.rotations.Load()}
+	return Stats{Bytes: l.bytes.Load(), Syncs: l.syncs.Load(), Segments: l.rotations.Load(), Memory: l.memory.Load()}
 }
 
 // err returns the failure that ended the log, if any.

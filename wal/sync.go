@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"time"
+	"unsafe"
 
 	"inmem/op"
 	"inmem/vfs"
@@ -22,6 +23,7 @@ func (l *Log) Commit(mode op.Durability) error {
 		return err
 	}
 	l.arm()
+	l.weigh()
 	if mode == op.Async && l.Buffered() < asyncBuffer {
 		return nil
 	}
@@ -269,6 +271,7 @@ func (l *Log) beginSegment() error {
 	done.last = l.next - 1
 	l.forget()
 	l.segments = append(l.segments, done)
+	l.older += cap(done.entries)
 	l.active, l.ahead, l.synced, l.outdated = seg, segmentHeader, segmentHeader, false
 	l.rotations.Add(1)
 	l.opts.OnSegment(seg.path, seg.first, false)
@@ -368,12 +371,20 @@ func (l *Log) seal(seg segment) (err error) {
 func (l *Log) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.older = 0
 	for i := range l.segments {
-		if seg := &l.segments[i]; l.indexed[seg.first] {
+		seg := &l.segments[i]
+		if l.indexed[seg.first] {
 			seg.indexed, seg.entries = true, nil
 		}
+		l.older += cap(seg.entries)
 	}
 	clear(l.indexed)
+}
+
+// weigh notes what the positions of records take.
+func (l *Log) weigh() {
+	l.memory.Store(int64(l.older+cap(l.active.entries)) * int64(unsafe.Sizeof(entry{})))
 }
 
 // Close writes, syncs and seals the log, gives back the space reserved ahead,
