@@ -38,6 +38,12 @@ func (g *Graph) Extend() *Builder {
 // Len returns the number of vectors so far, deleted and skipped ones included.
 func (b *Builder) Len() int { return b.g.Len() }
 
+// Params returns what the graph is made with.
+func (b *Builder) Params() Params { return b.g.params }
+
+// IsDead reports whether a vector was deleted.
+func (b *Builder) IsDead(id uint32) bool { return b.g.IsDead(id) }
+
 // Graph hands the graph over. The Builder must not be used any more. rows must
 // be what the vectors were inserted from.
 func (b *Builder) Graph(rows Rows) *Graph {

@@ -43,6 +43,22 @@ func (g *Graph) Memory() int {
 	return cap(g.levels) + 4*(cap(g.low)+cap(g.upper)+cap(g.high)+cap(g.inverse)) + 8*cap(g.dead) + g.codes.memory()
 }
 
+// Memory returns about how many bytes a graph of n vectors takes, without them: the
+// lowest level, its share of those above, and what is kept of each vector.
+func (p Params) Memory(n int) int64 {
+	each := 4*(1+2*p.M) + 4*(1+p.M)/(p.M-1) + 6 // links, level, upper, dead
+	if p.Metric == Cosine {
+		each += 4
+	}
+	if p.Int8 {
+		each += codeSize(p.Dimension) + 4
+		if p.Metric == Euclidean {
+			each += 4
+		}
+	}
+	return int64(n) * int64(each)
+}
+
 // room returns how many links a vector may have on a level.
 func (g *Graph) room(level int) int {
 	if level == 0 {
