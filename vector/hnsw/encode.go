@@ -306,7 +306,7 @@ func (d *decoder) links(g *Graph) {
 		return
 	}
 	switch {
-	case g.top < -1 || g.top > maxLevel, g.top == -1 && g.entry != 0,
+	case g.top < -1 || g.top > maxLevel, (g.top == -1) != (n == 0), n == 0 && g.entry != 0,
 		g.top >= 0 && (int(g.entry) >= n || int(g.levels[g.entry]) != g.top):
 		d.fail("entry")
 		return

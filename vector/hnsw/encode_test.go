@@ -21,7 +21,6 @@ func small(t testing.TB, metric Metric, int8 bool, n int) (*Graph, Contiguous) {
 	require.NoError(t, b.Insert(t.Context(), rows, n, 1))
 	if n > 2 {
 		b.Delete(2)
-		b.Skip()
 	}
 	return b.Graph(rows), rows
 }
@@ -48,11 +47,11 @@ func TestEncode(t *testing.T) {
 				data := encoded(t, g)
 				b, err := decode(data)
 				require.NoError(t, err)
-				require.Equal(t, g.Params(), b.Params())
+				require.Equal(t, g.params, b.Params())
 				read := b.Graph(rows)
 				checkGraph(t, read)
 				require.Equal(t, data, encoded(t, read))
-				require.Equal(t, g.Dead(), read.Dead())
+				require.Equal(t, g.deaths, read.deaths)
 				query := rows.Row(uint32(n))
 				require.Equal(t, g.Search(rows, query, 5, 9, nil), read.Search(rows, query, 5, 9, nil))
 
@@ -197,7 +196,6 @@ func decodeAndUse(t testing.TB, data []byte) error {
 		rows[i] = float32(i) - 1
 	}
 	g.Search(rows, rows, 3, 10, func(id uint32) bool { return id%2 == 0 })
-	b.Skip()
 	require.NoError(t, b.Insert(t.Context(), rows, b.Len()+3, 1))
 	b.Graph(rows)
 	return nil

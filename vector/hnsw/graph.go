@@ -24,18 +24,10 @@ type Graph struct {
 	codes   codes     // with Params.Int8
 }
 
-// Params returns what the graph was made with.
-func (g *Graph) Params() Params { return g.params }
-
-// Len returns the number of vectors, those deleted and skipped included.
+// Len returns the number of vectors, those deleted included.
 func (g *Graph) Len() int { return len(g.levels) }
 
-// Dead returns how many vectors were deleted or skipped. A search passes
-// through deleted ones all the same, so where they are many a new graph is
-// faster.
-func (g *Graph) Dead() int { return g.deaths }
-
-// IsDead reports whether vector id was deleted or skipped.
+// IsDead reports whether vector id was deleted.
 func (g *Graph) IsDead(id uint32) bool { return g.dead[id/64]>>(id%64)&1 != 0 }
 
 // Memory returns how many bytes the graph takes, without the vectors.
