@@ -60,7 +60,13 @@ func (l *life) compare(db *inmem.DB, c *crashed, promised map[run.ID]uint64) fou
 			l.t.Log(c.what)
 		}
 	}()
-	return l.ledger.compare(l.t, db, promised)
+	got := l.ledger.compare(l.t, db, promised)
+	for id := range got.kept {
+		if r, err := db.Run(id); err == nil {
+			searchBothWays(l.t, r)
+		}
+	}
+	return got
 }
 
 // sound wants a store without problems.

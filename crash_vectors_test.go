@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -53,6 +54,27 @@ func (l *life) vector(r *inmem.Run, mode inmem.Durability, key string) {
 	hits, err := s.Search(bg, name, []float32{0, 0, 0}, math.MaxInt)
 	require.NoError(t, err)
 	require.Len(t, hits, len(now)-1)
+	searchBothWays(t, r)
+}
+
+// searchBothWays wants searches by the index of every collection of a run, where
+// there is one, to find what exact ones find: they look at all that it has.
+func searchBothWays(t testing.TB, r *inmem.Run) {
+	t.Helper()
+	s := r.Vectors()
+	for c, err := range s.Collections(bg) {
+		require.NoError(t, err)
+		require.NoError(t, s.Prepare(bg, c.Name, vector.Approximate(0)))
+		for i := range 3 {
+			q := make([]float32, c.Dimension)
+			q[i%len(q)] = 0.5
+			exact, err := s.Search(bg, c.Name, q, 2, vector.WithVectors())
+			require.NoError(t, err)
+			near, err := s.Search(bg, c.Name, q, 2, vector.WithVectors(), vector.Approximate(1<<20))
+			require.NoError(t, err)
+			require.Equal(t, exact, near)
+		}
+	}
 }
 
 // vectors is what a run has of vectors, as it is stored.

@@ -36,8 +36,10 @@ type DB struct {
 	events *announcer
 	txs    txTable
 	past   *pastCache
-	// vectors is what searches of vectors keep prepared.
+	// vectors is what searches of vectors keep prepared, and indexes where they keep
+	// what took long to prepare.
 	vectors *matrix.Cache
+	indexes indexes
 	// checkpointed has room for one: the keeper is told of checkpoints.
 	checkpointed chan struct{}
 	keeper       *keeper       // nil where the store is open for reading only
@@ -79,7 +81,6 @@ func opened(dir string, options *Options, open func(*DB) error) (*DB, error) {
 		ended:  make(chan struct{}), past: newPastCache(), checkpointed: make(chan struct{}, 1),
 	}
 	db.txs.timeout = opts.TxTimeout
-	db.vectors = matrix.NewCache(opts.VectorMemory, func(bytes int64) { db.memory.Charge(bytes) }, func(fn func()) { db.health.Guard("vectors", fn) })
 	db.health = shard.NewHealth(func(cause error) {
 		db.events.tell(Poisoned{cause})
 		db.end()
@@ -123,7 +124,7 @@ func (db *DB) open() (err error) {
 		cfg.Memory = db.memory
 		cfg.Durability = db.opts.Durability
 		cfg.CheckpointBytes, cfg.Zstd = db.opts.CheckpointBytes, db.opts.Compression == Zstd
-		cfg.Track, cfg.Forget, cfg.Left = db.ttl.Track, db.forget, db.vectors.Forget
+		cfg.Track, cfg.Forget, cfg.Left = db.ttl.Track, db.forget, db.left
 		cfg.OnCheckpoint = func(done shard.CheckpointDone) {
 			db.events.tell(CheckpointDone(done))
 			select {
@@ -133,6 +134,7 @@ func (db *DB) open() (err error) {
 		}
 		db.shards = append(db.shards, shard.New(cfg))
 	}
+	db.openVectors()
 	db.memory.Start(db.shards, db.vectors.Clear, db.health.Poison)
 	db.ttl.Start()
 	db.keeper = newKeeper(db)
@@ -143,7 +145,11 @@ func (db *DB) open() (err error) {
 func (db *DB) forget(id run.ID) {
 	db.ttl.Forget(id)
 	db.vectors.Forget(id)
+	db.indexes.files.Forget(id) // nil while the shards are made, who tell of what was logged
 }
+
+// left is told by the owners of runs that left memory.
+func (db *DB) left(id run.ID) { db.vectors.Forget(id) }
 
 // holder is what others are told who find the store locked.
 func holder() string {
@@ -189,6 +195,7 @@ func (db *DB) close() error {
 		all.Go(func() { last[i], errs[i] = s.Close() })
 	}
 	all.Wait()
+	db.indexes.files.Close()
 	err := errors.Join(errs...)
 	if err == nil && db.health.Err() == nil {
 		db.health.Guard("Close", func() { err = db.settle(last) })
@@ -270,6 +277,7 @@ type Metrics struct {
 	Memory    MemoryMetrics
 	Deadlines int      // keys that are waiting to expire
 	OpenTxs   []OpenTx // transactions that have not ended, the oldest first
+	Indexes   IndexMetrics
 	Recovery  *RecoveryReport
 }
 
@@ -285,7 +293,7 @@ type MemoryMetrics struct {
 // Metrics returns the store's figures as of now. What it takes depends on
 // how many runs were written to in the last moments, not on how many there are.
 func (db *DB) Metrics() Metrics {
-	m := Metrics{Memory: db.memoryMetrics(), OpenTxs: db.txs.open(), Recovery: db.store.Report}
+	m := Metrics{Memory: db.memoryMetrics(), OpenTxs: db.txs.open(), Indexes: db.indexes.metrics(), Recovery: db.store.Report}
 	if !db.readOnly() {
 		m.Deadlines = db.ttl.Pending()
 	}

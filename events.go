@@ -11,7 +11,7 @@ import (
 )
 
 // Event is something that happened in the background: a Recovered, Segment,
-// CheckpointDone, Pruned, AgentDone or Poisoned. String describes it for people.
+// CheckpointDone, Pruned, AgentDone, VectorIndex or Poisoned. String describes it for people.
 type Event interface {
 	fmt.Stringer
 	level() slog.Level

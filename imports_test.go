@@ -41,17 +41,18 @@ var layers = map[string]struct {
 	"checkpoint": {[]string{"field", "op", "run", "vfs"}, "images know items and runs, not live state and not the log"},
 	"retention":  {[]string{"run"}, "decides by what is known of runs; removes nothing itself"},
 	"shard":      {[]string{"actor", "checkpoint", "op", "ordered", "retention", "run", "ttl", "vfs", "wal"}, "owners know nothing of faces, of recovery or of other shards"},
-	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
+	"recovery":   {[]string{"checkpoint", "op", "run", "shard", "vector/indexfile", "vfs", "wal"}, "recovery decides before anything is at work: no actors, no timers"},
 	"salvage":    {[]string{"checkpoint", "op", "recovery", "run", "shard", "vfs", "wal"}, "salvage reads files and writes files: of what is live it knows where a run is placed, and the clock"},
 
 	"vector/distance": {nil, "arithmetic on slices; knows neither what a vector means nor where it is"},
 	"vector/hnsw":     {[]string{"vector/distance"}, "a graph over numbered vectors that somebody else keeps; no run, no commit, no disk"},
 
-	"vector":        {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
-	"vector/embed":  {nil, "texts and vectors; no store"},
-	"vector/matrix": {[]string{"op", "run", "vector/distance", "vector/hnsw"}, "made from views, and dropped at any time; knows no stored form"},
+	"vector":           {[]string{"field", "op", "retry", "vector/matrix"}, "a face, like kv; what its searches keep is matrix's"},
+	"vector/embed":     {nil, "texts and vectors; no store"},
+	"vector/indexfile": {[]string{"op", "run", "vfs"}, "bytes that belong to a run and a name; no index, no search"},
+	"vector/matrix":    {[]string{"op", "run", "vector/distance", "vector/hnsw"}, "made from views, and dropped at any time; knows no stored form"},
 
-	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "query", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
+	".": {[]string{"checkpoint", "diff", "event", "kv", "op", "query", "recovery", "retention", "retry", "run", "salvage", "shard", "state", "step", "trace", "transfer", "ttl", "vector", "vector/indexfile", "vector/matrix", "vfs", "wal"}, "the face wires; nothing of the command or the benchmarks"},
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -144,3 +144,6 @@ type ShardMetrics = shard.Metrics
 
 // Checked is what Check found.
 type Checked = recovery.Checked
+
+// IndexChecked is what Check found of the file of an index of vectors.
+type IndexChecked = recovery.IndexChecked

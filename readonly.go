@@ -34,6 +34,7 @@ func (db *DB) openReadOnly() (err error) {
 	for _, cfg := range db.store.Shards {
 		db.shards = append(db.shards, shard.NewReadOnly(cfg))
 	}
+	db.openVectors()
 	return nil
 }
 

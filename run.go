@@ -214,7 +214,11 @@ func (f *face) Commit(ctx context.Context, req *op.Request) (op.Result, error) {
 	}
 	fenced := *req
 	fenced.Fence = f.fence
-	return f.shard.Commit(ctx, f.handle.ID, &fenced)
+	res, err := f.shard.Commit(ctx, f.handle.ID, &fenced)
+	if err == nil {
+		f.db.committed(f.handle.ID, req.Writes)
+	}
+	return res, err
 }
 
 // Limits implements op.Run.

@@ -142,6 +142,9 @@ func (tx *Tx) Commit(ctx context.Context) (version uint64, err error) {
 		return version, nil
 	}
 	res, err := tx.run.shard.Commit(ctx, tx.run.ID(), &req)
+	if err == nil {
+		tx.run.db.committed(tx.run.ID(), req.Writes)
+	}
 	return res.Version, err
 }
 

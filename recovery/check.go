@@ -12,6 +12,7 @@ import (
 	"inmem/op"
 	"inmem/run"
 	"inmem/shard"
+	"inmem/vector/indexfile"
 	"inmem/vfs"
 	"inmem/wal"
 )
@@ -21,7 +22,13 @@ type Checked struct {
 	Holder   string // who has the store open; "" = nobody
 	Shards   []ShardChecked
 	Problems []error // everything that is not as it should be; empty = sound
+	// Indexes are the files of vector indexes. One that is damaged is no problem: it
+	// is made anew where it is wanted.
+	Indexes []IndexChecked
 }
+
+// IndexChecked is a file of the index of a collection of vectors.
+type IndexChecked = indexfile.Checked
 
 // ShardChecked is a shard's part.
 type ShardChecked struct {
@@ -56,6 +63,7 @@ func Check(fsys vfs.FS, dir string) (*Checked, error) {
 // problems.
 func (out *Checked) all(fsys vfs.FS, dir string, m *checkpoint.Manifest) error {
 	out.Shards = make([]ShardChecked, len(m.Shards))
+	out.Indexes = indexfile.Check(fsys, dir, m.Store)
 	var problems []error
 	for i := range m.Shards {
 		c := checker{fsys: fsys, dir: Dir(dir, i), m: m, i: i, out: &out.Shards[i]}

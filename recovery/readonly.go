@@ -28,7 +28,7 @@ func OpenReadOnly(cfg Config) (*Store, error) {
 	}
 	var st *Store
 	err = settled(cfg.FS, cfg.Dir, func(fsys vfs.FS, m *checkpoint.Manifest) error {
-		st = &Store{Report: &Report{Holder: holder}, Clock: shard.NewClock(cfg.Wall, m.Time)}
+		st = &Store{ID: m.Store, Report: &Report{Holder: holder}, Clock: shard.NewClock(cfg.Wall, m.Time)}
 		cfg := cfg
 		cfg.FS = fsys
 		shards, err := st.read(&cfg, m)

@@ -44,6 +44,7 @@ type Config struct {
 // Store is a directory that was opened and recovered: the parts of a store,
 // not yet at work.
 type Store struct {
+	ID       [16]byte // drawn when it was created
 	Lock     io.Closer
 	Clock    *shard.Clock
 	Manifest *checkpoint.ManifestFile
@@ -85,7 +86,7 @@ func Open(cfg Config) (st *Store, err error) {
 		return st, misplaced(err)
 	}
 	st.Clock = shard.NewClock(cfg.Wall, m.Time)
-	st.Manifest = checkpoint.NewManifestFile(cfg.FS, cfg.Dir, m)
+	st.ID, st.Manifest = m.Store, checkpoint.NewManifestFile(cfg.FS, cfg.Dir, m)
 	if err := st.recover(&cfg, m); err != nil {
 		return st, err
 	}

@@ -68,7 +68,8 @@ const DefaultEf = 100
 // Approximate lets a search of a large collection use an index, and find about the
 // nearest in a small part of the time. The index, a graph (HNSW), is made in the
 // background when somebody first wants it, from 8,192 vectors on, and kept in memory
-// with the copies of the vectors; until it is there, and where it is of no use, as
+// with the copies of the vectors, and in a file of the store, from which it is loaded
+// after the next opening; until it is there, and where it is of no use, as
 // for a filter that lets few through, the search is exact. What was put since it was
 // made is found exactly, and what was deleted is not found. Scores are exact, but
 // some of the nearest may be missing, not always the same: the more candidates the

@@ -97,7 +97,8 @@ func collectionOf(c Collection) matrix.Collection {
 }
 
 // Prepare makes what searches of a collection keep, within Options.VectorMemory, and
-// waits for it: a copy of its vectors, and with the option Approximate the index.
+// waits for it: a copy of its vectors, and with the option Approximate the index,
+// which is loaded where it was kept, or made and kept.
 // Without it the first search makes the copy, and an approximate one has the index
 // made while it and others go on without. Errors: *NoCollectionError, ctx.Err().
 func (s Store) Prepare(ctx context.Context, collection string, opts ...SearchOption) error {

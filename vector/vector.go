@@ -242,6 +242,14 @@ func (s Store) Drop(ctx context.Context, collection string, opts ...WriteOption)
 	})
 }
 
+// Dropped reports whether a write of a commit drops a collection, and which.
+func Dropped(w *op.Write) (collection string, ok bool) {
+	if w.Tag != op.Vector || w.Kind != op.Delete {
+		return "", false
+	}
+	return strings.CutPrefix(w.Key, collectionPrefix)
+}
+
 // drop removes as much of a collection as fits one commit, and reports whether
 // that was the last of it.
 func (s Store) drop(ctx context.Context, collection string, o WriteOption) (done bool, err error) {

@@ -31,6 +31,9 @@ func (b *bench) exact(ctx context.Context, d *split, base *baseline) error {
 	if err := b.ours(ctx, d, base); err != nil {
 		return fmt.Errorf("inmem: %w", err)
 	}
+	if b.cfg.alone {
+		return nil
+	}
 	if err := b.chromem(ctx, d, base); err != nil {
 		return fmt.Errorf("chromem-go: %w", err)
 	}
@@ -121,10 +124,20 @@ func (base *baseline) open(ctx context.Context, parent string) (err error) {
 	if base.dir, err = os.MkdirTemp(parent, "vectors-"); err != nil {
 		return err
 	}
+	return base.reopen(ctx)
+}
+
+// reopen opens the store, again or for the first time.
+func (base *baseline) reopen(ctx context.Context) (err error) {
+	if base.db != nil {
+		if err := base.db.Close(); err != nil {
+			return err
+		}
+	}
 	if base.db, err = inmem.Open(base.dir, nil); err != nil {
 		return err
 	}
-	r, err := base.db.BeginRun(ctx, inrun.Meta{Namespace: inrun.Namespace{Tenant: "bench", App: "bench", Agent: "bench"}})
+	r, err := base.db.Space(ctx, inrun.Namespace{Tenant: "bench", App: "bench", Agent: "bench"})
 	if err != nil {
 		return err
 	}

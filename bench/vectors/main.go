@@ -4,8 +4,10 @@
 //	go run ./vectors                       20,000 word vectors, two minutes
 //	go run ./vectors -cache DIR            300,000 more, fetched once into DIR
 //
-// inmem is measured through the face of a run, and its approximate index as a
-// package too, with other parameters.
+//	go run ./vectors -cache DIR -alone     only inmem through the face of a run
+//
+// inmem is measured through the face of a run, with the index loaded after the store
+// was opened again, and its approximate index as a package too, with other parameters.
 package main
 
 import (
@@ -49,6 +51,7 @@ type config struct {
 	coder   string // links of a vector in its graphs
 	queries int
 	rounds  int
+	alone   bool // only what a program meets: the face of a run
 	workers int
 	m, ef   int // of our graph
 }
@@ -64,6 +67,7 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&cfg.coder, "coder", "16,64", "links of a vector in the graphs of coder/hnsw, with commas between; with as many as ours it does not come to our recall")
 	f.IntVar(&cfg.queries, "queries", 300, "how many vectors are looked for")
 	f.IntVar(&cfg.rounds, "rounds", 3, "rounds, of which the median is told")
+	f.BoolVar(&cfg.alone, "alone", false, "only inmem through the face of a run, without others and without graphs as a package")
 	f.IntVar(&cfg.workers, "workers", runtime.NumCPU(), "goroutines that build our graph")
 	f.IntVar(&cfg.m, "m", 16, "links of a vector in our graph")
 	f.IntVar(&cfg.ef, "construction", 200, "candidates when our graph is built")

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"inmem"
+	"inmem/run"
 )
 
 // checkCmd verifies a store.
@@ -29,6 +30,15 @@ type shardChecked struct {
 	Images    int    `json:"images"`
 	Compared  int    `json:"compared"`
 	TornBytes int64  `json:"torn_bytes"`
+}
+
+// indexChecked is a file of an index of vectors, for programs.
+type indexChecked struct {
+	File       string `json:"file"`
+	Run        run.ID `json:"run"`
+	Collection string `json:"collection,omitempty"`
+	Bytes      int64  `json:"bytes"`
+	Problem    string `json:"problem,omitempty"` // it is made anew: no problem of the store
 }
 
 func (c *checkCmd) Run(a *app) error {
@@ -69,10 +79,18 @@ func (c *checkCmd) json(a *app, found *inmem.Checked) error {
 		Sound    bool           `json:"sound"`
 		Holder   string         `json:"holder"` // who has the store open; "" = nobody
 		Shards   []shardChecked `json:"shards"`
+		Indexes  []indexChecked `json:"indexes"`
 		Problems []problem      `json:"problems"`
-	}{len(found.Problems) == 0, found.Holder, []shardChecked{}, []problem{}}
+	}{len(found.Problems) == 0, found.Holder, []shardChecked{}, []indexChecked{}, []problem{}}
 	for i, s := range found.Shards {
 		out.Shards = append(out.Shards, shardChecked{i, s.Runs, s.Keys, s.Commits, s.LogBytes, s.Images, s.Compared, s.TornBytes})
+	}
+	for _, x := range found.Indexes {
+		i := indexChecked{File: x.File, Run: x.Run, Collection: x.Collection, Bytes: x.Bytes}
+		if x.Err != nil {
+			i.Problem = plainError(x.Err)
+		}
+		out.Indexes = append(out.Indexes, i)
 	}
 	for _, err := range found.Problems {
 		p := problem{Reason: plainError(err)}
@@ -108,6 +126,7 @@ func (c *checkCmd) print(a *app, found *inmem.Checked) {
 	if len(t.rows) > 0 {
 		a.printf("\n")
 	}
+	c.printIndexes(a, found.Indexes)
 	if len(found.Problems) == 0 {
 		a.printf("%s every checksum and digest is right\n", a.style.green("sound:"))
 		return
@@ -122,4 +141,21 @@ func (c *checkCmd) print(a *app, found *inmem.Checked) {
 	}
 	a.printf("\nNothing was changed. A shard with damage is not opened; 'inmem wal dump' shows what can be read.\n")
 	a.printf("Restore the directory from a copy, or let 'inmem salvage --to DIR' make a new store of what still verifies.\n")
+}
+
+// printIndexes tells of damaged indexes, which are no damage to the store.
+func (c *checkCmd) printIndexes(a *app, list []inmem.IndexChecked) {
+	bad := 0
+	for _, x := range list {
+		if x.Err != nil {
+			bad++
+			a.printf("%s %s\n", a.style.yellow("index:"), plainError(x.Err))
+		}
+	}
+	switch {
+	case bad > 0:
+		a.printf("An index is derived from vectors: one that cannot be used is made anew where it is wanted.\n\n")
+	case len(list) > 0:
+		a.printf("%s of vectors with the right checksum\n\n", plural(len(list), "index file"))
+	}
 }

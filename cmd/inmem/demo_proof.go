@@ -197,6 +197,7 @@ var fileWords = map[string]string{
 	"lock":       "held by the process that has the store open",
 	"segment":    "the log of a shard: every commit, in order",
 	"checkpoint": "images of runs, so that less is replayed",
+	"index":      "the index of a collection of vectors, made anew where it is lost",
 }
 
 // onDisk prints the files of the demo's directory.

@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": codeCmd, "seed": seedCmd, "seedlong": seedLongCmd, "seedfaces": seedFacesCmd, "flip": flipCmd, "append": appendCmd, "cut": cutCmd, "size": sizeCmd,
 			"hold": holdCmd, "write": writeCmd, "unfinished": unfinishedCmd, "freeze": freezeCmd, "frozen": frozenCmd, "thaw": thawCmd, "capture": captureCmd,
+			"vectors": vectorsCmd, "spoilindex": spoilIndexCmd,
 		},
 	})
 }

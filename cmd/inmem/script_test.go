@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,6 +18,7 @@ import (
 	"inmem"
 	"inmem/recovery"
 	"inmem/run"
+	"inmem/vector/indexfile"
 	"inmem/vfs"
 	"inmem/wal"
 )
@@ -131,4 +134,28 @@ func inventory(ts *testscript.TestScript, dir string) map[string]string {
 		return nil
 	}))
 	return all
+}
+
+// vectorsCmd writes vectors of two elements, as 'vector put' reads them: vectors FILE N.
+func vectorsCmd(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var b bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&b, `{"key":"k%d","vector":[%d,%d]}`+"\n", i, i%100, i/100)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+}
+
+// spoilIndexCmd changes the middle of the only index of a store: spoilindex DIR.
+func spoilIndexCmd(ts *testscript.TestScript, _ bool, args []string) {
+	list, err := filepath.Glob(filepath.Join(indexfile.Dir(ts.MkAbs(args[0])), "*.index"))
+	ts.Check(err)
+	if len(list) != 1 {
+		ts.Fatalf("%d indexes", len(list))
+	}
+	b, err := os.ReadFile(list[0])
+	ts.Check(err)
+	b[len(b)/2]++
+	ts.Check(os.WriteFile(list[0], b, 0o644))
 }

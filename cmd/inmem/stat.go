@@ -6,6 +6,7 @@ import (
 	"inmem"
 	"inmem/recovery"
 	"inmem/run"
+	"inmem/vector/indexfile"
 )
 
 // statCmd shows what is in a store and on disk.
@@ -31,6 +32,8 @@ type storeStat struct {
 	Segments    int            `json:"segments"`
 	ImageBytes  int64          `json:"checkpoint_bytes"`
 	Checkpoints int            `json:"checkpoints"`
+	IndexBytes  int64          `json:"index_bytes"` // of collections of vectors: derived, and not part of a backup
+	Indexes     int            `json:"indexes"`
 	Dead        *deadStat      `json:"dead"`    // null: the log could not be looked through
 	Orphans     []run.ID       `json:"orphans"` // active, begun by a process that is gone
 	Shards      []shardStat    `json:"shards"`
@@ -130,6 +133,12 @@ func verdict(report *inmem.RecoveryReport, found recovery.Verdict) string {
 
 // measure adds up the files.
 func (s *storeStat) measure() {
+	for _, f := range filesOf(indexfile.Dir(s.Dir)) {
+		if f.kind == "index" {
+			s.IndexBytes += f.size
+			s.Indexes++
+		}
+	}
 	for i := range s.Shards {
 		sh := &s.Shards[i]
 		for _, f := range filesOf(recovery.Dir(s.Dir, i)) {
@@ -164,6 +173,9 @@ func (s *storeStat) print(a *app) {
 	field("memory", bytesText(s.Memory)+" once opened; "+plural(int(s.Cold), "run")+" on disk until used")
 	field("log", bytesText(s.LogBytes)+" in "+plural(s.Segments, "segment"))
 	field("checkpoints", bytesText(s.ImageBytes)+" in "+plural(s.Checkpoints, "file"))
+	if s.Indexes > 0 {
+		field("indexes", bytesText(s.IndexBytes)+" in "+plural(s.Indexes, "file")+", derived from vectors")
+	}
 	if s.Dead != nil {
 		field("dead", s.deadText())
 	}

@@ -92,7 +92,7 @@ const (
 // file is a file of a store's directory.
 type file struct {
 	name string // in the store's directory
-	kind string // "manifest", "lock", "segment", "checkpoint", "unfinished" or "other"
+	kind string // "manifest", "lock", "segment", "checkpoint", "index", "unfinished" or "other"
 	size int64
 }
 
@@ -128,6 +128,8 @@ func kindOf(name string) string {
 		return "segment"
 	case strings.HasSuffix(name, ".ckpt"):
 		return "checkpoint"
+	case strings.HasSuffix(name, ".index"):
+		return "index"
 	case strings.HasSuffix(name, ".tmp"):
 		return "unfinished"
 	}

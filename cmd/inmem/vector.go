@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"inmem"
 	"inmem/query"
@@ -263,12 +265,20 @@ type vectorSearchCmd struct {
 	Key   string `help:"The vector of this key." xor:"given" placeholder:"KEY"`
 	K     int    `short:"k" help:"How many to find." default:"10" placeholder:"N"`
 	Where string `help:"Only vectors for which this is true, such as: meta.year >= 2020." placeholder:"CONDITION"`
-	JSON  bool   `name:"json" help:"One JSON object a line."`
+	// Approximate is the number of candidates; 0 = the search is exact.
+	Approximate int  `help:"Find about the nearest by an index that keeps EF candidates, such as 100. Unless somebody has the store open, an index that is not there is made and kept." placeholder:"EF"`
+	JSON        bool `name:"json" help:"One JSON object a line."`
 }
 
 func (c *vectorSearchCmd) Run(a *app) error {
 	if c.K < 1 {
 		return usage("", "-k %d is not positive", c.K)
+	}
+	if c.Approximate < 0 {
+		return usage("", "--approximate %d is negative", c.Approximate)
+	}
+	if c.Approximate > 0 && c.past != (past{}) {
+		return usage("", "--approximate searches what is there now, not what was")
 	}
 	if c.none() && c.Key == "" {
 		return usage("give --key KEY, --vector JSON or --text TEXT", "search for what?")
@@ -281,7 +291,10 @@ func (c *vectorSearchCmd) Run(a *app) error {
 		}
 		opts = append(opts, vector.Where(filter))
 	}
-	return c.look(a, &c.past, func(s vector.Store) error {
+	if c.Approximate > 0 {
+		opts = append(opts, vector.Approximate(c.Approximate))
+	}
+	return c.open(a, func(s vector.Store) error {
 		near, err := c.near(a, s)
 		if err != nil {
 			return err
@@ -305,6 +318,33 @@ func (c *vectorSearchCmd) Run(a *app) error {
 		}
 		return nil
 	})
+}
+
+// open opens the store, for reading unless an index is to be made, and has what is
+// searched prepared.
+func (c *vectorSearchCmd) open(a *app, fn func(s vector.Store) error) error {
+	if c.Approximate == 0 {
+		return c.look(a, &c.past, fn)
+	}
+	search := func(db *inmem.DB, prepare bool) error {
+		r, err := findRun(a, db, c.RunID)
+		if err == nil && prepare {
+			preparing := a.begin("preparing the index of "+c.Collection, -1, false)
+			err = r.Vectors().Prepare(a.ctx, c.Collection, vector.Approximate(c.Approximate))
+			preparing.end()
+		}
+		if err != nil {
+			return err
+		}
+		return fn(r.Vectors())
+	}
+	err := c.write(a, func(db *inmem.DB) error { return search(db, true) })
+	if errors.Is(err, inmem.ErrLocked) || errors.Is(err, fs.ErrPermission) {
+		// What can only be read may have an index; to make one for this search alone
+		// would take longer than to do without.
+		return c.read(a, func(db *inmem.DB) error { return search(db, db.Metrics().Indexes.Files > 0) })
+	}
+	return err
 }
 
 // near is the vector to search for.

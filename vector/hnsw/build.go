@@ -35,8 +35,14 @@ func (g *Graph) Extend() *Builder {
 	return &Builder{&c}
 }
 
-// Len returns the number of vectors so far, deleted and skipped ones included.
+// Len returns the number of vectors so far, deleted ones included.
 func (b *Builder) Len() int { return b.g.Len() }
+
+// Params returns what the graph is made with.
+func (b *Builder) Params() Params { return b.g.params }
+
+// IsDead reports whether a vector was deleted.
+func (b *Builder) IsDead(id uint32) bool { return b.g.IsDead(id) }
 
 // Graph hands the graph over. The Builder must not be used any more. rows must
 // be what the vectors were inserted from.
@@ -54,13 +60,6 @@ func (b *Builder) Delete(id uint32) {
 		b.g.dead[id/64] |= 1 << (id % 64)
 		b.g.deaths++
 	}
-}
-
-// Skip gives the next number to nothing: no vector is asked for, and none is
-// found. It is for callers whose own numbers have gaps.
-func (b *Builder) Skip() {
-	b.g.grow(0)
-	b.Delete(uint32(b.g.Len() - 1))
 }
 
 // portion bounds how many vectors are inserted at a time. They do not see each

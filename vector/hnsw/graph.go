@@ -24,23 +24,31 @@ type Graph struct {
 	codes   codes     // with Params.Int8
 }
 
-// Params returns what the graph was made with.
-func (g *Graph) Params() Params { return g.params }
-
-// Len returns the number of vectors, those deleted and skipped included.
+// Len returns the number of vectors, those deleted included.
 func (g *Graph) Len() int { return len(g.levels) }
 
-// Dead returns how many vectors were deleted or skipped. A search passes
-// through deleted ones all the same, so where they are many a new graph is
-// faster.
-func (g *Graph) Dead() int { return g.deaths }
-
-// IsDead reports whether vector id was deleted or skipped.
+// IsDead reports whether vector id was deleted.
 func (g *Graph) IsDead(id uint32) bool { return g.dead[id/64]>>(id%64)&1 != 0 }
 
 // Memory returns how many bytes the graph takes, without the vectors.
 func (g *Graph) Memory() int {
 	return cap(g.levels) + 4*(cap(g.low)+cap(g.upper)+cap(g.high)+cap(g.inverse)) + 8*cap(g.dead) + g.codes.memory()
+}
+
+// Memory returns about how many bytes a graph of n vectors takes, without them: the
+// lowest level, its share of those above, and what is kept of each vector.
+func (p Params) Memory(n int) int64 {
+	each := 4*(1+2*p.M) + 4*(1+p.M)/(p.M-1) + 6 // links, level, upper, dead
+	if p.Metric == Cosine {
+		each += 4
+	}
+	if p.Int8 {
+		each += codeSize(p.Dimension) + 4
+		if p.Metric == Euclidean {
+			each += 4
+		}
+	}
+	return int64(n) * int64(each)
 }
 
 // room returns how many links a vector may have on a level.

@@ -105,7 +105,7 @@ func checkGraph(t require.TestingT, g *Graph) {
 		}
 	}
 	for id := range n {
-		require.True(t, reached[id] || g.skipped(id), "vector %d cannot be reached", id)
+		require.True(t, reached[id], "vector %d cannot be reached", id)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestRecall(t *testing.T) {
 }
 
 // TestExact: with as many candidates as there are vectors, what is found is what
-// an exact search finds, in the same order, whatever was deleted, skipped,
+// an exact search finds, in the same order, whatever was deleted,
 // filtered, and inserted in whatever portions.
 func TestExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -156,9 +156,7 @@ func TestExact(t *testing.T) {
 		rng := rand.New(rand.NewPCG(p.Seed, 2))
 		for b.Len() < n {
 			switch rng.IntN(6) {
-			case 0:
-				b.Skip()
-			case 1:
+			case 0, 1:
 				if b.Len() > 0 {
 					b.Delete(uint32(rng.IntN(b.Len())))
 				}
@@ -229,7 +227,7 @@ func TestSearchWhileExtending(t *testing.T) {
 	wait.Wait()
 	grown := b.Graph(rows)
 	checkGraph(t, grown)
-	require.Equal(t, 1, grown.Dead())
+	require.Equal(t, 1, grown.deaths)
 	require.True(t, grown.IsDead(5))
 	require.False(t, g.IsDead(5))
 	require.Equal(t, n, g.Len())
@@ -281,7 +279,7 @@ func TestOdd(t *testing.T) {
 	for _, metric := range metrics {
 		p := Params{Metric: metric, Dimension: 2, M: 2, EfConstruction: 4}
 		empty := build(t, p, Contiguous{nil, 2}, 0, 1)
-		require.Equal(t, p, empty.Params())
+		require.Equal(t, p, empty.params)
 		require.Empty(t, empty.Search(nil, []float32{1, 1}, 3, 3, nil))
 		require.Panics(t, func() { empty.Search(nil, []float32{1}, 3, 3, nil) })
 
@@ -299,22 +297,6 @@ func TestOdd(t *testing.T) {
 		require.Len(t, g.Search(odd, []float32{math.MaxFloat32, -math.MaxFloat32}, 10, 10, nil), 5)
 		require.Empty(t, g.Search(odd, []float32{1, 1}, 0, 10, nil))
 	}
-}
-
-// TestOnlySkipped: a graph of gaps alone finds nothing, and goes on.
-func TestOnlySkipped(t *testing.T) {
-	b, err := New(Params{Metric: Euclidean, Dimension: 1, M: 2, EfConstruction: 4})
-	require.NoError(t, err)
-	b.Skip()
-	b.Skip()
-	g := b.Graph(nil)
-	require.Empty(t, g.Search(nil, []float32{1}, 1, 1, nil))
-	require.Equal(t, 2, g.Dead())
-	rows := Contiguous{[]float32{0, 0, 7}, 1}
-	b = g.Extend()
-	require.NoError(t, b.Insert(t.Context(), rows, 3, 1))
-	g = b.Graph(rows)
-	require.Equal(t, []Result{{ID: 2, Distance: 1}}, g.Search(rows, []float32{8}, 1, 1, nil))
 }
 
 // TestPlace: places are in order of their distances, then numbers, and keep

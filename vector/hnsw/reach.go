@@ -16,17 +16,11 @@ func (g *Graph) reach(rows Rows) {
 	s := searchers.Get().(*searcher)
 	defer s.free()
 	for id := range uint32(g.Len()) {
-		if t.parent[id] == 0 && !g.skipped(id) {
+		if t.parent[id] == 0 {
 			s.aimAt(g, rows, id)
 			t.adopt(s, id)
 		}
 	}
-}
-
-// skipped reports whether a number was given to nothing: it is dead and linked
-// to nobody.
-func (g *Graph) skipped(id uint32) bool {
-	return g.IsDead(id) && len(g.links(id, 0)) == 0
 }
 
 // tree knows for each vector that was reached through whom that was first.

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"sync"
@@ -17,6 +18,7 @@ import (
 type Cache struct {
 	limit  int64
 	least  int               // rows that are worth an index
+	tail   int               // rows that are worth extending it
 	charge func(bytes int64) // told of what is taken, and let go of
 
 	ctx    context.Context // of what is at work in the background
@@ -24,6 +26,9 @@ type Cache struct {
 	guard  func(fn func())
 	work   sync.WaitGroup
 	worker chan struct{} // room for one: one index is made at a time
+	loader chan struct{} // the same for what is loaded, which takes little
+	shelf  Shelf         // nil = indexes are kept nowhere else
+	told   func(IndexEvent)
 
 	mu      sync.Mutex
 	closed  bool
@@ -49,6 +54,7 @@ type entry struct {
 
 	current  atomic.Pointer[current]
 	indexing atomic.Pointer[indexing]
+	dropped  atomic.Bool     // with its collection
 	ctx      context.Context // ends when the entry is dropped
 	cancel   context.CancelFunc
 
@@ -66,20 +72,40 @@ type current struct {
 	rows  *builder // by which the Matrix was made: their numbers are the same
 }
 
-// NewCache returns a cache that takes at most so many bytes, nil where that is none;
-// charge is told of each change, and must not call the cache. What works in the
-// background is called through guard, which is to deal with a panic.
-func NewCache(limit int64, charge func(bytes int64), guard func(fn func())) *Cache {
-	if limit <= 0 {
+// Config is what a Cache is made with.
+type Config struct {
+	// Limit is how many bytes it takes at most; 0 or less = there is no cache.
+	Limit int64
+	// Charge is told of each change of what it takes, and must not call it.
+	Charge func(bytes int64)
+	// Guard is what calls what works in the background: it deals with a panic.
+	Guard func(fn func())
+	// Least is how many rows are worth an index; 0 = 8,192.
+	Least int
+	// Shelf keeps indexes; nil = each is made anew.
+	Shelf Shelf
+	// Told hears what becomes of indexes; nil = nobody does. It must not call the
+	// cache.
+	Told func(IndexEvent)
+}
+
+// NewCache returns a cache, nil where it is to take nothing.
+func NewCache(cfg Config) *Cache {
+	if cfg.Limit <= 0 {
 		return nil
 	}
-	c := &Cache{limit: limit, least: leastIndexed, charge: charge, guard: guard, worker: make(chan struct{}, 1), entries: map[run.ID]map[string]*entry{}}
+	c := &Cache{
+		limit: cfg.Limit, least: cmp.Or(cfg.Least, leastIndexed), charge: cfg.Charge, guard: cfg.Guard, shelf: cfg.Shelf, told: cfg.Told,
+		worker: make(chan struct{}, 1), loader: make(chan struct{}, 1), entries: map[run.ID]map[string]*entry{},
+	}
+	c.tail = c.least / leastShare
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.order.Init()
 	return c
 }
 
-// Close lets go of everything, and ends what is at work in the background. Searches
+// Close lets go of everything, and ends what is at work in the background, but for
+// an index that is being saved: it has taken long to make. Searches
 // go on, and keep nothing that works there.
 func (c *Cache) Close() {
 	if c == nil {
@@ -112,6 +138,23 @@ func (c *Cache) Forget(id run.ID) {
 	defer c.mu.Unlock()
 	for _, e := range c.entries[id] {
 		c.drop(e)
+	}
+}
+
+// Drop lets go of what is kept of a collection that was dropped, in memory or
+// elsewhere.
+func (c *Cache) Drop(id run.ID, collection string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	if e := c.entries[id][collection]; e != nil {
+		e.dropped.Store(true)
+		c.drop(e)
+	}
+	c.mu.Unlock()
+	if c.shelf != nil {
+		c.shelf.Remove(id, collection)
 	}
 }
 

@@ -3,8 +3,10 @@ package matrix
 import (
 	"context"
 	"math"
+	"runtime"
 
 	"inmem/op"
+	"inmem/run"
 	"inmem/vector/distance"
 	"inmem/vector/hnsw"
 )
@@ -12,16 +14,16 @@ import (
 // The index of a collection is a graph over the first of its rows. It is made from
 // a Matrix in the background, and only where somebody searches for what is about the
 // nearest; nobody waits for it. It is as good as the rows: who compacts them drops
-// it.
+// it. Where there is a Shelf it is saved there, and loaded when it is wanted again.
 
 const (
 	// leastIndexed is how many rows are worth an index: below that, looking at all of
 	// them takes about as long.
 	leastIndexed = 8192
 	// tailShare of the indexed rows may follow them before the index is extended, and
-	// leastTail in any case.
-	tailShare = 10
-	leastTail = 2048
+	// in any case leastShare of those that are worth an index: 2,048.
+	tailShare  = 10
+	leastShare = 4
 	// refusedShare of the indexed rows may be refused by a filter before all rows are
 	// looked at instead, and leastRefused in any case.
 	refusedShare = 32
@@ -41,11 +43,47 @@ func (c *Cache) wantsIndex(now *current) bool {
 	case rows < c.least || rows > hnsw.MaxLen || now.rows.wild > 0:
 		return false
 	case indexed > 0:
-		return rows-indexed > max(leastTail, indexed/tailShare)
+		return rows-indexed > max(c.tail, indexed/tailShare)
 	}
 	// About what it will take: if that is too much, the rows had to go for it.
-	perRow := int64(4*(1+2*hnsw.DefaultParams(hnsw.Cosine, 1).M)+24) + int64(now.dimension)
-	return now.rows.bytes+int64(rows)*perRow <= c.limit
+	return now.rows.bytes+paramsOf(now.Matrix).Memory(rows) <= c.limit
+}
+
+// paramsOf returns what an index of m is made with.
+func paramsOf(m *Matrix) hnsw.Params {
+	p := hnsw.DefaultParams(hnsw.Metric(m.metric), m.dimension)
+	p.Int8 = true // a third faster for a quarter of the memory that the rows take
+	return p
+}
+
+// workers is how many goroutines make an index: half of the processors are left to
+// those who search and write.
+func workers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// IndexKind says what became of an index.
+type IndexKind uint8
+
+// What becomes of an index.
+const (
+	Made   IndexKind = iota + 1 // or extended
+	Saved                       // on the shelf; with Err it was not
+	Loaded                      // from there; with Err it is made anew
+)
+
+// IndexEvent tells what became of an index.
+type IndexEvent struct {
+	Run        run.ID
+	Collection string
+	Kind       IndexKind
+	Rows       int
+	Bytes      int64 // on the shelf
+	Err        error
+}
+
+func (c *Cache) tell(e IndexEvent) {
+	if c.told != nil {
+		c.told(e)
+	}
 }
 
 // index begins to make an index, or to extend it, where there is one to be made. It
@@ -81,25 +119,39 @@ func (c *Cache) index(e *entry, now *current) *indexing {
 // makeIndex is what happens in the background. It ends early when the entry is
 // dropped or the cache is closed.
 func (c *Cache) makeIndex(e *entry, now *current) {
+	if now.graph == nil && c.load(e, now) {
+		return
+	}
 	select {
 	case c.worker <- struct{}{}:
 	case <-e.ctx.Done():
 		return
 	}
 	defer func() { <-c.worker }()
+	graph := now.build(e.ctx)
+	if graph == nil {
+		return
+	}
+	c.tell(IndexEvent{Run: e.id, Collection: e.name, Kind: Made, Rows: graph.Len()})
+	c.publish(e, now, graph)
+	// Whatever became of the entry: what was made is good for the vectors that stay.
+	c.save(e, now.Matrix, graph)
+}
+
+// build makes an index of all rows, or extends what there is of it; nil = it was
+// ended, or there is no index of such vectors.
+func (now *current) build(ctx context.Context) *hnsw.Graph {
 	var b *hnsw.Builder
 	if now.graph != nil {
 		b = now.graph.Extend()
 	} else {
 		var err error
-		p := hnsw.DefaultParams(hnsw.Metric(now.metric), now.dimension)
-		p.Int8 = true // a third faster for a quarter of the memory that the rows take
-		if b, err = hnsw.New(p); err != nil {
-			return // there is no index of such vectors
+		if b, err = hnsw.New(paramsOf(now.Matrix)); err != nil {
+			return nil
 		}
 	}
-	if b.Insert(e.ctx, now.Matrix, now.Matrix.rows(), 1) != nil {
-		return
+	if b.Insert(ctx, now.Matrix, now.Matrix.rows(), workers()) != nil {
+		return nil
 	}
 	for at := range now.parts {
 		p := &now.parts[at]
@@ -109,7 +161,11 @@ func (c *Cache) makeIndex(e *entry, now *current) {
 			}
 		}
 	}
-	graph := b.Graph(now.Matrix)
+	return b.Graph(now.Matrix)
+}
+
+// publish lets searches use an index.
+func (c *Cache) publish(e *entry, now *current, graph *hnsw.Graph) {
 	if e.take(e.ctx) != nil {
 		return
 	}

@@ -112,7 +112,7 @@ var errBad = errors.New("a bad record")
 func newWorld(t testing.TB, limit int64, m Metric, dimension int) *world {
 	w := &world{t: t, id: run.ID{1}}
 	w.now = &view{items: map[string]op.Item{}, scans: &w.scans}
-	w.cache = NewCache(limit, func(n int64) { w.taken += n }, func(fn func()) { fn() })
+	w.cache = NewCache(Config{Limit: limit, Charge: func(n int64) { w.taken += n }, Guard: func(fn func()) { fn() }})
 	t.Cleanup(w.cache.Close)
 	w.of = Collection{
 		Name: "c", Made: 1, Metric: m, Dimension: dimension, Tag: op.Vector, Keys: op.Prefix("v/"), Prefix: "v/",

@@ -252,7 +252,7 @@ func TestCacheIsBounded(t *testing.T) {
 	search(3)
 	require.Equal(t, scans+3, w.scans, "it is known by then")
 
-	none := NewCache(-1, nil, nil)
+	none := NewCache(Config{Limit: -1})
 	require.Nil(t, none)
 	require.Zero(t, none.Used())
 	none.Forget(run.ID{1})

@@ -142,22 +142,82 @@ func (b *builder) matrix() *Matrix {
 // put sets a key to a vector, dimension little-endian float32s. The key is not
 // kept if it is known already.
 func (b *builder) put(key string, vector []byte) {
-	b.remove(key)
-	at, p := b.room()
-	row := p.n
-	v := p.vectors[row*b.dimension:][:b.dimension]
+	at := b.row(string([]byte(key))) // a listing's keys are the store's memory
+	v := b.vector(at)
 	for i := range v {
 		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(vector[4*i:]))
 	}
-	own := string([]byte(key)) // a listing's keys are the store's memory
-	norm := distance.Norm(v)
+	b.measure(at)
+}
+
+// putRow sets a key to a vector of another builder's, and keeps the key.
+func (b *builder) putRow(key string, vector []float32) {
+	at := b.row(key)
+	copy(b.vector(at), vector)
+	b.measure(at)
+}
+
+// row returns a new row for a key, whose vector is to be set and measured.
+func (b *builder) row(key string) place {
+	b.remove(key)
+	last, p := b.room()
+	at := place{int32(last), int32(p.n)}
+	p.n++
+	b.occupy(at, key)
+	return at
+}
+
+func (b *builder) vector(at place) []float32 {
+	return b.parts[at.part].vectors[int(at.row)*b.dimension:][:b.dimension]
+}
+
+// occupy gives a place to a key.
+func (b *builder) occupy(at place, key string) {
+	b.parts[at.part].keys[at.row], b.places[key] = key, at
+	b.bytes += int64(len(key))
+}
+
+// measure notes what a scan wants to know of the vector of a row.
+func (b *builder) measure(at place) {
+	norm := distance.Norm(b.vector(at))
 	if norm > greatestNorm || norm < leastNorm && b.metric != Euclidean && norm != 0 {
 		b.wild++
 	}
-	p.keys[row], p.scale[row] = own, scaleOf(b.metric, norm)
+	b.parts[at.part].scale[at.row] = scaleOf(b.metric, norm)
+}
+
+// hole appends a row that is gone, and may be filled before a Matrix is made.
+func (b *builder) hole() {
+	last, p := b.room()
 	p.n++
-	b.places[own] = place{int32(at), int32(row)}
-	b.bytes += int64(len(key))
+	b.mark(place{int32(last), int32(p.n - 1)})
+}
+
+// fill gives a hole to a key that has no row yet.
+func (b *builder) fill(at place, key string, vector []float32) {
+	b.parts[at.part].dead[at.row/64] &^= 1 << (at.row % 64)
+	b.dead--
+	b.occupy(at, key)
+	copy(b.vector(at), vector)
+	b.measure(at)
+}
+
+// follow does what another builder has done since it made the Matrix m.
+func (b *builder) follow(m *Matrix, newer *builder) {
+	for i := range newer.parts {
+		p, known := &newer.parts[i], part{}
+		if i < len(m.parts) {
+			known = m.parts[i]
+		}
+		for row := range p.n {
+			switch dead := p.isDead(row); {
+			case row >= known.n && !dead:
+				b.putRow(p.keys[row], p.vectors[row*b.dimension:][:b.dimension])
+			case row < known.n && dead && !known.isDead(row):
+				b.remove(p.keys[row])
+			}
+		}
+	}
 }
 
 // room returns the last part with room for a row.
@@ -182,6 +242,11 @@ func (b *builder) remove(key string) {
 		return
 	}
 	delete(b.places, key)
+	b.mark(at)
+}
+
+// mark notes that a row is gone.
+func (b *builder) mark(at place) {
 	p := &b.parts[at.part]
 	if !b.owned[at.part] {
 		marks := make([]uint64, (len(p.keys)+63)/64)
