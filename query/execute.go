@@ -220,7 +220,8 @@ type collector struct {
 	item    int // of the run
 	found   int // rows
 	batch   *batch
-	top     *top // of ordered rows
+	top     *top  // of ordered rows
+	keys    []any // of the item in scope
 }
 
 func (x *execution) newCollector(ctx context.Context, out func(*batch) error) *collector {

@@ -66,25 +66,34 @@ func (t *top) add(e entry) {
 
 // rank keeps the item in scope, if it is among the first.
 func (c *collector) rank() error {
-	keys, err := evaluate(c.x.plan.orders, c.scanner.scope)
-	if err != nil {
-		return err
+	p, s := c.x.plan, c.scanner.scope
+	c.keys = c.keys[:0]
+	for _, v := range p.orders {
+		x, err := v.of(s)
+		if err != nil {
+			return err
+		}
+		c.keys = append(c.keys, x)
 	}
-	e := entry{keys: keys, nth: c.nth, item: c.item}
+	e := entry{keys: c.keys, nth: c.nth, item: c.item}
 	c.item++
-	p := c.x.plan
-	if p.q.after != nil && !p.behind(keys, c.scanner.scope) || !c.top.wants(&e) {
-		return nil
+	if p.q.after != nil && !p.behind(c.keys, s) || !c.top.wants(&e) {
+		return nil // most are not
 	}
+	e.keys = make([]any, len(c.keys))
+	for i, x := range c.keys {
+		e.keys[i] = own(x)
+	}
+	var err error
 	if e.row, err = c.values(); err != nil {
 		return err
 	}
 	e.bytes = 96
 	if c.x.issuer != nil {
-		e.at = c.scanner.scope.keptPlace(p.q.source)
+		e.at = s.keptPlace(p.q.source)
 		e.bytes += int64(88 + len(e.at.first) + len(e.at.second))
 	}
-	for _, list := range [][]any{keys, e.row} {
+	for _, list := range [][]any{e.keys, e.row} {
 		for _, v := range list {
 			e.bytes += sizeOf(v)
 		}
