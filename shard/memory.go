@@ -460,7 +460,7 @@ const (
 	// bytesPerRest is of one that is at rest, beside its record: the entry.
 	bytesPerRest   = 72
 	bytesPerHandle = 190 // more, if it was in memory before
-	bytesPerListed = 325 // more, once runs are listed
+	bytesPerListed = 350 // more, once runs are listed
 	bytesPerTerm   = 60  // for each tag, of the index
 )
 
