@@ -377,7 +377,9 @@ func (s *Shard) evicted(c *command) {
 func (s *Shard) show(r *liveRun) {
 	before, snap := r.handle.newest(), r.snapshot()
 	r.handle.snapshot.Store(snap)
-	r.handle.told.Store(true) // or is about to be
+	if !r.handle.told.Load() {
+		r.handle.told.Store(true) // or is about to be
+	}
 	s.count(r.handle, before, snap)
 }
 
