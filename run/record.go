@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"unsafe"
 
 	"inmem/field"
 )
@@ -63,20 +64,39 @@ func appendText(dst []byte, s string) []byte {
 }
 
 // DecodeRecord decodes the record of run id; LastVersion stays 0. The result
-// does not refer to b, and its size is bounded by that of b. A format of
-// another program is an ErrUnsupportedRecord; whatever AppendRecord would not
-// have written for valid metadata is an ErrInvalidRecord; the zero id is an
-// ErrInvalidID.
+// does not refer to b, and its size is bounded by that of b; its texts share one
+// piece of memory. A format of another program is an ErrUnsupportedRecord;
+// whatever AppendRecord would not have written for valid metadata is an
+// ErrInvalidRecord; the zero id is an ErrInvalidID.
 func DecodeRecord(id ID, b []byte) (*Info, error) {
+	i, err := decodeRecord(id, b, string(b))
+	if err != nil {
+		return nil, err
+	}
+	return &i, nil
+}
+
+// CheckRecord returns the error that DecodeRecord would. Of a run without tags it
+// allocates nothing.
+func CheckRecord(id ID, b []byte) error {
+	_, err := decodeRecord(id, b, unsafe.String(unsafe.SliceData(b), len(b)))
+	return err
+}
+
+// RecordStatus returns the status of a record that CheckRecord has accepted.
+func RecordStatus(b []byte) Status { return Status(b[1]) }
+
+// decodeRecord decodes b; texts are parts of whole, which has the same bytes.
+func decodeRecord(id ID, b []byte, whole string) (i Info, err error) {
 	if id.IsZero() {
-		return nil, fmt.Errorf("%w: a record belongs to a run", ErrInvalidID)
+		return i, fmt.Errorf("%w: a record belongs to a run", ErrInvalidID)
 	}
-	d := decoder{field.NewReader(b, ErrInvalidRecord)}
+	d := decoder{field.NewReader(b, ErrInvalidRecord), whole}
 	if format := d.Byte(); d.Err() == nil && format != recordFormat {
-		return nil, fmt.Errorf("%w: format %d, this program reads %d: use a newer inmem", ErrUnsupportedRecord, format, recordFormat)
+		return i, fmt.Errorf("%w: format %d, this program reads %d: use a newer inmem", ErrUnsupportedRecord, format, recordFormat)
 	}
-	i := &Info{Meta: Meta{ID: id}, Status: d.status()}
-	d.flags(i)
+	i = Info{Meta: Meta{ID: id}, Status: d.status()}
+	d.flags(&i)
 	i.Created = d.Int()
 	i.Ended = d.Int()
 	i.FirstVersion = d.Uvarint()
@@ -89,18 +109,28 @@ func DecodeRecord(id ID, b []byte) (*Info, error) {
 		d.Fail("bytes after the last tag")
 	}
 	if d.Err() != nil {
-		return nil, d.Err()
+		return i, d.Err()
 	}
 	if err := i.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidRecord, err)
+		return i, fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 	}
 	return i, nil
 }
 
 // decoder reads a record's fields.
-type decoder struct{ field.Reader }
+type decoder struct {
+	field.Reader
+	whole string // what it reads
+}
 
-func (d *decoder) text() string { return string(d.Bytes()) }
+func (d *decoder) text() string {
+	n := len(d.Bytes())
+	if d.Err() != nil {
+		return ""
+	}
+	end := len(d.whole) - d.Len()
+	return d.whole[end-n : end]
+}
 
 func (d *decoder) status() Status {
 	s := Status(d.Byte())

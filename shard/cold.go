@@ -103,16 +103,24 @@ func (l *loads) end(id run.ID, version uint64) {
 // disk where it is cold. The error is run.ErrDeleted, a *op.CorruptError where
 // the image is damaged, which concerns nothing but this run, or what the disk says.
 func (s *Shard) Load(h *Handle) (*Snapshot, error) {
+	snap := h.snapshot.Load()
+	if snap == nil || snap == atRest {
+		return s.loadAtRest(h)
+	}
+	if s.memory != nil {
+		s.memory.touch(h)
+	}
+	return snap, nil
+}
+
+func (s *Shard) loadAtRest(h *Handle) (*Snapshot, error) {
 	for {
 		snap := h.newest()
 		switch {
 		case snap == nil:
 			return nil, run.ErrDeleted
-		case snap.cold == nil:
-			if s.memory != nil {
-				s.memory.touch(h)
-			}
-			return snap, nil
+		case snap.cold == nil: // somebody was faster
+			return s.Load(h)
 		}
 		warm, err := s.thaw(h, snap)
 		if err == nil {

@@ -388,7 +388,9 @@ func (s *Shard) evicted(c *command) {
 func (s *Shard) show(r *liveRun) {
 	before, snap := r.handle.newest(), r.snapshot()
 	r.handle.snapshot.Store(snap)
-	r.handle.told.Store(true) // or is about to be
+	if !r.handle.told.Load() {
+		r.handle.told.Store(true) // or is about to be
+	}
 	s.count(r.handle, before, snap)
 }
 
@@ -471,7 +473,7 @@ const (
 	// bytesPerRest is of one that is at rest, beside its record: the entry.
 	bytesPerRest   = 72
 	bytesPerHandle = 190 // more, if it was in memory before
-	bytesPerListed = 325 // more, once runs are listed
+	bytesPerListed = 350 // more, once runs are listed
 	bytesPerTerm   = 60  // for each tag, of the index
 )
 

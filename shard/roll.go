@@ -102,6 +102,10 @@ func resting(e *checkpoint.Entry) *Snapshot {
 	if err != nil {
 		return nil // never: each was looked at when the index was read, or made by us
 	}
+	return restingWith(e, info)
+}
+
+func restingWith(e *checkpoint.Entry, info *run.Info) *Snapshot {
 	return &Snapshot{
 		cold: &cold{counts: ordered.Counts(e.Counts), image: e.Size(), earliest: e.Earliest},
 		Head: Head{

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"inmem/actor"
 	"inmem/checkpoint"
 	"inmem/op"
+	"inmem/retention"
 	"inmem/run"
 	"inmem/ttl"
 	"inmem/vfs"
@@ -118,8 +120,13 @@ func New(cfg Config) *Shard {
 
 // open publishes what recovery found.
 func (s *Shard) open() {
+	info, tag := &run.Info{}, []byte(retention.TagHistory)
 	for e := range s.index.Load().All {
-		if snap := resting(e); snap != nil {
+		snap := restingWith(e, info) // of its metadata only that tag is counted
+		if bytes.Contains(e.Info, tag) {
+			snap = resting(e)
+		}
+		if snap != nil {
 			s.metrics.shown(nil, nil, snap)
 		}
 	}

@@ -50,7 +50,7 @@ func (s *State) Rest(index *checkpoint.Table) { s.roll.index.Store(index) }
 
 // Rests looks at an entry of an index that Rest is about to take.
 func (s *State) Rests(e *checkpoint.Entry) error {
-	if _, err := run.DecodeRecord(e.Run, e.Info); err != nil {
+	if err := run.CheckRecord(e.Run, e.Info); err != nil {
 		return err
 	}
 	if e.Earliest != 0 {

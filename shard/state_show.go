@@ -70,7 +70,10 @@ func (s *State) Active() []*run.Info {
 		}
 	}
 	for e := range s.resting {
-		if info, err := run.DecodeRecord(e.Run, e.Info); err == nil && info.Status == run.Active && !info.Space {
+		if run.RecordStatus(e.Info) != run.Active {
+			continue
+		}
+		if info, err := run.DecodeRecord(e.Run, e.Info); err == nil && !info.Space {
 			list = append(list, info)
 		}
 	}
