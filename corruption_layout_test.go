@@ -366,13 +366,14 @@ func (s *segmentPart) judgeEnd(c changed, i int) verdict {
 }
 
 // vouches reports whether something is left that knows the i-th frame to have
-// been on the device: the manifest, or a later frame.
+// been on the device: the manifest, or a later frame, wherever behind it a copy of
+// a sector has brought that.
 func (s *segmentPart) vouches(c changed, i int) bool {
 	if s.frames[i].sequence <= s.vouched {
 		return true
 	}
 	for _, f := range s.frames[i+1:] {
-		if f.synced > s.frames[i].from && !c.in(f.span) {
+		if f.synced > s.frames[i].from && bytes.Contains(c.is[s.frames[i].from:], c.was[f.from:f.to]) {
 			return true
 		}
 	}
