@@ -61,5 +61,5 @@ func TestLoadsOnTheirWayCount(t *testing.T) {
 	_, err = r.Commit(ctx, handles[0].ID, put("more", "v")) // behind all that was on its way
 	require.NoError(t, err)
 	require.Zero(t, r.metrics.cold.Load())
-	require.Equal(t, r.metrics.bytes.Load(), m.used.Load())
+	require.Equal(t, r.Metrics().Bytes, m.used.Load())
 }
