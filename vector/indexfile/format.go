@@ -19,7 +19,7 @@ import (
 
 // A file, little endian:
 //
-//	 0  8  magic "inmemIDX"
+//	 0  8  magic "inmemVEC"
 //	 8  4  format version
 //	12  2  length of the collection's name, 1 or more
 //	14  2  zero
@@ -29,7 +29,7 @@ import (
 //	    …  the index
 //	    4  CRC-32C of all before
 const (
-	magic       = "inmemIDX"
+	magic       = "inmemVEC"
 	version     = 1
 	headerSize  = 48
 	trailerSize = 4
