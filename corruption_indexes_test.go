@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -153,6 +154,29 @@ func TestIndexIsOfNoImportance(t *testing.T) {
 	require.Zero(t, db.Metrics().Memory.Vectors)
 	require.NoError(t, db.Close())
 	require.Empty(t, indexFiles(t, master, storeDir))
+}
+
+// TestIndexesThatCannotBeListed: the store opens all the same, and tells.
+func TestIndexesThatCannotBeListed(t *testing.T) {
+	disk, opts, id, file := indexedStore(t)
+	opts.FS = disk
+	require.NoError(t, disk.Remove(file))
+	require.NoError(t, disk.Remove(filepath.Dir(file)))
+	require.NoError(t, disk.WriteFile(filepath.Dir(file), []byte("no directory")))
+	told := make(chan inmem.VectorIndex, 16)
+	opts.OnEvent = func(e inmem.Event) {
+		if e, ok := e.(inmem.VectorIndex); ok {
+			told <- e
+		}
+	}
+	db, err := inmem.Open(storeDir, &opts)
+	require.NoError(t, err)
+	listed := <-told
+	require.ErrorIs(t, listed.Err, syscall.ENOTDIR)
+	require.Regexp(t, "indexes: their files could not be listed: ", listed.String())
+	searchBothWays(t, runOf(t, db, id))
+	require.Equal(t, inmem.IndexMetrics{Made: 1, Failed: 1, Refused: 2}, db.Metrics().Indexes, "the listing, and the file")
+	require.NoError(t, db.Close())
 }
 
 // TestIndexOutlivesMemory: an index is loaded again after its run has left memory.

@@ -19,13 +19,14 @@ type IndexMetrics struct {
 	Made    uint64 // or extended
 	Loaded  uint64 // from files
 	Saved   uint64 // to files
-	Refused uint64 // files that were damaged, or of too much that was changed: made anew
+	Refused uint64 // files that were damaged, could not be read or listed, or of too much that was changed: made anew
 	Failed  uint64 // files that could not be written: they are made anew after the next opening
 	Files   int
 	Bytes   int64 // of the files
 }
 
-// VectorIndex tells what became of the index of a collection of vectors.
+// VectorIndex tells what became of the index of a collection of vectors; without a
+// run, that Open could not list the files of indexes.
 type VectorIndex matrix.IndexEvent
 
 // What becomes of an index.
@@ -38,6 +39,8 @@ const (
 func (e VectorIndex) String() string {
 	name := fmt.Sprintf("index of %q in run %v", e.Collection, e.Run)
 	switch {
+	case e.Run.IsZero():
+		return fmt.Sprintf("indexes: their files could not be listed: %v", e.Err)
 	case e.Err != nil && e.Kind == IndexSaved:
 		return fmt.Sprintf("%s: not saved: %v", name, e.Err)
 	case e.Err != nil:
@@ -51,7 +54,7 @@ func (e VectorIndex) String() string {
 }
 
 func (e VectorIndex) level() slog.Level {
-	if e.Err != nil && (e.Kind == IndexSaved || errors.Is(e.Err, op.ErrCorrupt)) {
+	if e.Err != nil && (e.Kind == IndexSaved || e.Run.IsZero() || errors.Is(e.Err, op.ErrCorrupt)) {
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug
@@ -72,9 +75,13 @@ var leastIndexed int
 // are known.
 func (db *DB) openVectors() {
 	guard := func(fn func()) { db.health.Guard("vectors", fn) }
-	db.indexes.files = indexfile.Open(indexfile.Config{
+	files, err := indexfile.Open(indexfile.Config{
 		FS: db.opts.FS, Dir: db.dir, Store: db.store.ID, Exists: db.exists, ReadOnly: db.readOnly(), Guard: guard,
 	})
+	db.indexes.files = files
+	if err != nil { // which is no reason not to open the store
+		db.toldOfIndex(matrix.IndexEvent{Kind: IndexLoaded, Err: err})
+	}
 	db.vectors = matrix.NewCache(matrix.Config{
 		Limit: db.opts.VectorMemory, Charge: func(bytes int64) { db.memory.Charge(bytes) }, Guard: guard,
 		Least: leastIndexed, Shelf: db.indexes.files, Told: db.toldOfIndex,

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,12 +86,16 @@ type Files struct {
 }
 
 // Open looks which files there are. Those of runs that are gone, and those that were
-// not finished, are removed in the background.
-func Open(cfg Config) *Files {
+// not finished, are removed in the background. Whatever the error, the Files can be
+// used: it says that the disk did not tell which there are.
+func Open(cfg Config) (*Files, error) {
 	f := &Files{cfg: cfg, dir: Dir(cfg.Dir), files: map[run.ID]map[string]int64{}}
 	entries, err := cfg.FS.ReadDir(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
 	if err != nil {
-		return f // there are none, or none that can be used
+		return f, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,7 +113,7 @@ func Open(cfg Config) *Files {
 		}
 	}
 	f.remove()
-	return f
+	return f, nil
 }
 
 // note keeps the size of a file. mu is held.

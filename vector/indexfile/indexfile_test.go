@@ -58,7 +58,9 @@ func (w *world) open(readOnly bool) {
 	if w.Files != nil {
 		w.Close()
 	}
-	w.Files = Open(w.config(readOnly))
+	var err error
+	w.Files, err = Open(w.config(readOnly))
+	require.NoError(w.t, err)
 	w.t.Cleanup(w.Files.Close)
 }
 
